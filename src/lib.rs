@@ -1,0 +1,4 @@
+//! Fingerpost.
+pub mod diagnostic;
+pub mod name;
+pub mod types;

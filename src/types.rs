@@ -1,0 +1,192 @@
+//! The words of the whole program as types: each checks its range once, in its constructor.
+//!
+//! Deliberately without behaviour of their own: what is done with them stands where it is decided.
+
+use std::{fmt, net::IpAddr, num::NonZeroU16, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// Relative share of traffic, 1 ..= 65535. "No traffic" is [`Admin::Drain`], not weight 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Weight(NonZeroU16);
+
+impl Weight {
+    /// The weight of a realserver that names none.
+    pub const ONE: Weight = Weight(NonZeroU16::MIN);
+
+    /// Returns `None` for 0.
+    pub fn new(weight: u16) -> Option<Self> {
+        NonZeroU16::new(weight).map(Self)
+    }
+
+    /// The number itself, never 0.
+    pub fn get(self) -> u16 {
+        self.0.get()
+    }
+}
+
+/// Seconds a resolver may cache an answer; at most 2^31 - 1 (RFC 2181 §8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Ttl(u32);
+
+impl Ttl {
+    /// The longest TTL there is.
+    pub const MAX: Ttl = Ttl(0x7fff_ffff);
+
+    /// Returns `None` above 2^31 - 1.
+    pub fn new(seconds: u32) -> Option<Self> {
+        (seconds <= Self::MAX.0).then_some(Self(seconds))
+    }
+
+    /// A TTL as a resolver reads it from the wire: one with the top bit set counts as 0 (RFC 2181 §8).
+    pub fn from_wire(seconds: u32) -> Self {
+        Self::new(seconds).unwrap_or(Self(0))
+    }
+
+    /// Seconds.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// ECS scope prefix length of an answer: 0 if it depends on no client, else at most 32 (IPv4) or 128 (IPv6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Scope(pub u8);
+
+/// Index into [`Snapshot::pools`](crate::snapshot::Snapshot::pools) of the same snapshot; never stored across snapshots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PoolId(pub u32);
+
+/// Index into [`Pool::realservers`](crate::snapshot::Pool::realservers) of the same snapshot; never stored across snapshots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RealserverId(pub u16);
+
+/// Number of a snapshot, counted up by one with each that is published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Generation(pub u64);
+
+/// Address family of an address or a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Family {
+    /// IPv4, record type A.
+    V4,
+    /// IPv6, record type AAAA.
+    V6,
+}
+
+impl Family {
+    /// The family of `address`.
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
+}
+
+/// What the probes say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// Enough successes in a row, or no check at all.
+    Up,
+    /// Enough failures in a row.
+    Down,
+    /// No probe has ended yet. Counts as eligible: a stale guess serves more users than none.
+    #[default]
+    Unknown,
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// What an operator has set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Admin {
+    /// Takes traffic when healthy.
+    #[default]
+    Ready,
+    /// Takes nothing new; what runs, runs on. Still probed.
+    Drain,
+    /// Takes nothing and is not probed.
+    Maint,
+}
+
+impl fmt::Display for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ready => "ready",
+            Self::Drain => "drain",
+            Self::Maint => "maint",
+        })
+    }
+}
+
+/// Reads a duration as operators write it: a whole number and one unit of `ms`, `s`, `m`, `h`, `d`.
+///
+/// Returns `None` for anything else, for a missing unit and for what is longer than 365 days.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let number: u64 = number.parse().ok()?;
+    let milliseconds = number.checked_mul(match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    })?;
+    (milliseconds <= 365 * 86_400_000).then(|| Duration::from_millis(milliseconds))
+}
+
+/// Writes a duration the way [`parse_duration`] reads it, in the largest unit that loses nothing.
+pub fn format_duration(duration: Duration) -> String {
+    let milliseconds = duration.as_millis();
+    for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
+        if milliseconds >= size && milliseconds.is_multiple_of(size) {
+            return format!("{}{unit}", milliseconds / size);
+        }
+    }
+    format!("{milliseconds}ms")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit_and_read_back_as_written() {
+        for text in ["5s", "500ms", "1500ms", "5m", "2h", "1d", "90s"] {
+            let duration = parse_duration(text).expect(text);
+            assert_eq!(format_duration(duration), text);
+        }
+        for text in ["", "5", "s", "5 s", "5sec", "-1s", "1.5s", "99999999999999999999s", "366d"] {
+            assert_eq!(parse_duration(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn ttl_above_31_bits_counts_as_zero_on_the_wire() {
+        assert_eq!(Ttl::new(0x8000_0000), None);
+        assert_eq!(Ttl::from_wire(0x8000_0000).get(), 0);
+        assert_eq!(Ttl::from_wire(300).get(), 300);
+    }
+}
