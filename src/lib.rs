@@ -1,4 +1,5 @@
 //! Fingerpost.
 pub mod diagnostic;
+pub mod geo;
 pub mod name;
 pub mod types;
