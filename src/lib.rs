@@ -1,4 +1,5 @@
 //! Fingerpost.
+pub mod config;
 pub mod diagnostic;
 pub mod geo;
 pub mod name;

@@ -57,7 +57,10 @@ pub struct Scope(pub u8);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PoolId(pub u32);
 
-/// Index into [`Pool::realservers`](crate::snapshot::Pool::realservers) of the same snapshot; never stored across snapshots.
+/// Pools within pools, from the one that a name hands over to, to the one with realservers.
+pub const POOL_DEPTH_MAX: usize = 16;
+
+/// Index into [`Realservers::all`](crate::snapshot::Realservers::all) of the same snapshot; never stored across snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RealserverId(pub u16);
 

@@ -1,0 +1,332 @@
+//! The configuration as meant: checked, with every default filled in, free of serde and of text.
+//!
+//! [`load`] reads a file into a [`Config`] or into everything that is wrong with it. What an operator may write, key by key, is
+//! [`reference::KEYS`]; how it becomes this is `file`; what must hold between its parts is `cross`.
+
+mod cross;
+mod file;
+mod print;
+mod reader;
+pub mod reference;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+
+pub use self::print::print;
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics, Source},
+    geo,
+    types::{Family, Weight},
+};
+
+/// Everything one TOML file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The file it came from; relative paths in it are relative to its folder and stand here joined with it.
+    pub path: PathBuf,
+    /// Authoritative DNS.
+    pub dns: Dns,
+    /// Geo databases, in order: later ones add what earlier ones lack.
+    pub geo_databases: Vec<PathBuf>,
+    /// The HTTP redirector.
+    pub redirect: Redirect,
+    /// Command line socket, metrics and API.
+    pub control: Control,
+    /// Where overrides and last known health are kept.
+    pub state_dir: PathBuf,
+    /// User and drain deadline of the process.
+    pub process: Process,
+    /// Checks by name.
+    pub checks: Vec<Arc<Check>>,
+    /// Pools by name; [`PoolIndex`] counts in this list.
+    pub pools: Vec<Pool>,
+    /// L4 listeners by name.
+    pub listeners: Vec<Listener>,
+}
+
+/// `[dns]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// Addresses that are served, UDP and TCP on each; empty if the file has no `[dns]`.
+    pub listen: Vec<SocketAddr>,
+    /// The zone directory; `None` if the file has no `[dns]`.
+    pub zones: Option<PathBuf>,
+    /// UDP worker threads.
+    pub udp_workers: usize,
+    /// Answer to `CH TXT version.bind`; `None` refuses it.
+    pub version: Option<String>,
+    /// Answer to `CH TXT id.server` and to the NSID option; `None` refuses and omits it.
+    pub nsid: Option<String>,
+}
+
+/// `[redirect]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// Addresses that are served; empty if the file has no `[redirect]`.
+    pub listen: Vec<SocketAddr>,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections open at once; what is over it waits in the listen backlog.
+    pub max_connections: usize,
+    /// Longest wait for a request's head, also between two requests.
+    pub idle_timeout: Duration,
+}
+
+/// `[control]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Unix socket that the command line talks to; the only way to write.
+    pub socket: PathBuf,
+    /// Metrics, health and API, read only; `None` is off.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[process]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// User to become when started as root, after the sockets are bound.
+    pub user: Option<String>,
+    /// How long open connections may go on after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+/// `[checks.NAME]`: how a realserver is probed and what makes it go up and down.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Check {
+    /// Its key in the file.
+    pub name: Box<str>,
+    /// What is done.
+    pub kind: CheckKind,
+    /// Time between the starts of two probes.
+    pub interval: Duration,
+    /// Longest time one probe may take, less than `interval`.
+    pub timeout: Duration,
+    /// Successes in a row to come up, at least 1.
+    pub rise: u32,
+    /// Failures in a row to go down, at least 1.
+    pub fall: u32,
+    /// Address to probe instead of the realserver's.
+    pub address: Option<IpAddr>,
+    /// Port to probe instead of the realserver's.
+    pub port: Option<u16>,
+}
+
+/// What a probe does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CheckKind {
+    /// A connection that opens is a success.
+    Tcp,
+    /// A response whose status is expected is a success.
+    Http(HttpCheck),
+    /// The same over TLS.
+    Https(HttpCheck, TlsCheck),
+}
+
+/// The request of an http or https check, and what is expected of its response.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HttpCheck {
+    /// Path and query, starting with `/`.
+    pub path: String,
+    /// `Host` header; `None` sends the address.
+    pub host: Option<String>,
+    /// Status codes that are a success; redirects are not followed.
+    pub expect_status: Vec<RangeInclusive<u16>>,
+}
+
+/// TLS of an https check.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TlsCheck {
+    /// Whether the certificate must be valid for the name and lead to a trusted root.
+    pub verify: bool,
+    /// Server name sent and verified; `None` uses `host`, else the address.
+    pub sni: Option<String>,
+    /// PEM file of roots that are trusted beside the system's.
+    pub ca: Option<PathBuf>,
+}
+
+/// Index into [`Config::pools`].
+pub type PoolIndex = usize;
+
+/// `[pools.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Its key in the file.
+    pub name: Box<str>,
+    /// Realservers or pools, and the policy that orders them.
+    pub members: Members,
+    /// Addresses in one DNS answer. In a pool of pools `None` leaves it to the pool that answers.
+    pub answers: Option<Answers>,
+    /// Percentage of the weight that must be eligible, else the pool above counts it as failed.
+    pub min_healthy: u8,
+    /// What is answered when nobody is eligible. In a pool of pools `None` leaves it to the first member.
+    pub on_all_down: Option<OnAllDown>,
+}
+
+/// What a pool consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Members {
+    /// Realservers, in the order of the file.
+    Realservers {
+        /// How they are ordered for a client.
+        policy: Policy,
+        /// At least one, names unique.
+        realservers: Vec<Realserver>,
+        /// How they are probed; `None` counts as up.
+        check: Option<Arc<Check>>,
+        /// What of a client's address is its affinity key.
+        affinity_prefix: AffinityPrefix,
+    },
+    /// Pools that are asked in order.
+    Pools {
+        /// Every pool that the policy may name, in the order of the file.
+        members: Vec<PoolIndex>,
+        /// How they are ordered for a client.
+        policy: PoolsPolicy,
+    },
+}
+
+/// How realservers are ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Weighted round robin in the classic LVS order.
+    Wrr,
+    /// Weighted draw.
+    Random,
+    /// By the client's address, Maglev.
+    SourceHash,
+    /// The order of the file.
+    Failover,
+}
+
+/// How pools are ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PoolsPolicy {
+    /// The order of the file.
+    Failover,
+    /// By the client's place and network.
+    Geo {
+        /// Ordered lists, each once; the first one is the default.
+        lists: Vec<Vec<PoolIndex>>,
+        /// Which list a place has, as an index into `lists`.
+        keys: Vec<(geo::Key, usize)>,
+        /// Which list a network has; beats `keys`, longest prefix first.
+        nets: Vec<(IpNet, usize)>,
+    },
+}
+
+/// Bits of a client's address that make its affinity key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AffinityPrefix {
+    /// At most 32.
+    pub v4: u8,
+    /// At most 128.
+    pub v6: u8,
+}
+
+impl Default for AffinityPrefix {
+    fn default() -> Self {
+        Self { v4: 24, v6: 56 }
+    }
+}
+
+/// One entry of `realservers`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Realserver {
+    /// Unique in its pool.
+    pub name: Box<str>,
+    /// At least one of the two families is there.
+    pub v4: Option<Ipv4Addr>,
+    /// See `v4`.
+    pub v6: Option<Ipv6Addr>,
+    /// Port of the service; needed by listeners and by tcp checks.
+    pub port: Option<u16>,
+    /// Share of traffic.
+    pub weight: Weight,
+    /// Where browsers are sent, without a trailing slash; `None` is `http://address[:port]`.
+    pub url: Option<Box<str>>,
+    /// Address to probe instead.
+    pub check_address: Option<IpAddr>,
+    /// Port to probe instead.
+    pub check_port: Option<u16>,
+}
+
+impl Realserver {
+    /// Its address in `family`.
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::V4 => self.v4.map(IpAddr::V4),
+            Family::V6 => self.v6.map(IpAddr::V6),
+        }
+    }
+}
+
+/// How many addresses a DNS answer has at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// So many, at least 1.
+    AtMost(u16),
+    /// Every eligible one.
+    All,
+}
+
+/// What is answered when nobody is eligible.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnAllDown {
+    /// Everybody who is ready, as if they were up: a stale guess serves more users than none.
+    #[default]
+    All,
+    /// NODATA, 503, or a closed connection.
+    None,
+    /// SERVFAIL, 503, or a closed connection.
+    Servfail,
+}
+
+/// `[listeners.NAME]`: TCP that is carried to a pool in user space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its key in the file.
+    pub name: Box<str>,
+    /// Where it accepts.
+    pub bind: SocketAddr,
+    /// Where it forwards to.
+    pub pool: PoolIndex,
+    /// Policy that replaces the pool's; `None` keeps it.
+    pub scheduler: Option<Policy>,
+    /// Longest time without data in either direction.
+    pub idle_timeout: Duration,
+    /// Longest time for one realserver to accept; then the next one is tried.
+    pub connect_timeout: Duration,
+    /// Connections at once; what is over it waits in the listen backlog.
+    pub max_connections: usize,
+}
+
+/// Why there is no configuration.
+#[derive(Debug)]
+pub enum LoadError {
+    /// The file could not be read.
+    Unreadable(Diagnostic),
+    /// It was read, and these are its mistakes (and warnings).
+    Invalid(Diagnostics),
+}
+
+/// Reads and checks the file at `path`; warnings come beside the configuration. Opens nothing but the file itself.
+pub fn load(path: &Path) -> Result<(Config, Diagnostics), LoadError> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let hint = "give the file with `--config FILE`";
+        LoadError::Unreadable(Diagnostic::bare(format!("could not read `{}`: {error}", path.display())).hint(hint))
+    })?;
+    parse(path, text).map_err(LoadError::Invalid)
+}
+
+/// Checks `text` as the content of the file at `path`.
+pub fn parse(path: &Path, text: String) -> Result<(Config, Diagnostics), Diagnostics> {
+    let source = Source::new(path, text);
+    file::parse(&source)
+}

@@ -1,0 +1,226 @@
+//! The configuration in force as TOML, with every default written out: what `check --print` shows.
+//!
+//! What it writes reads back as the same [`Config`] (a test holds that), with paths already joined with the file's folder.
+
+use std::{
+    fmt::{Display, Write as _},
+    time::Duration,
+};
+
+use super::{
+    Answers, Check, CheckKind, Config, HttpCheck, Listener, Members, OnAllDown, Policy, Pool, PoolIndex, PoolsPolicy,
+    Realserver,
+};
+use crate::types::format_duration;
+
+/// Writes `config` as a file that means the same.
+pub fn print(config: &Config) -> String {
+    let mut page = Page { text: "version = 1\n".to_owned() };
+    if let Some(zones) = &config.dns.zones {
+        page.table("dns");
+        page.strings("listen", &config.dns.listen);
+        page.string("zones", zones.display());
+        page.bare("udp_workers", config.dns.udp_workers);
+        page.string("version", config.dns.version.as_deref().unwrap_or("off"));
+        page.string("nsid", config.dns.nsid.as_deref().unwrap_or("off"));
+        page.bare("allow_transfer", "[]");
+        page.bare("cookies", false);
+    }
+    page.table("geoip");
+    page.strings("databases", config.geo_databases.iter().map(|path| path.display()));
+    if !config.redirect.listen.is_empty() {
+        page.table("redirect");
+        page.strings("listen", &config.redirect.listen);
+        page.strings("trusted_proxies", &config.redirect.trusted_proxies);
+        page.bare("max_connections", config.redirect.max_connections);
+        page.duration("idle_timeout", config.redirect.idle_timeout);
+    }
+    page.table("control");
+    page.string("socket", config.control.socket.display());
+    page.string("listen", config.control.listen.map_or("off".to_owned(), |address| address.to_string()));
+    page.table("state");
+    page.string("dir", config.state_dir.display());
+    page.table("process");
+    match &config.process.user {
+        Some(user) => page.string("user", user),
+        None => page.comment("user: stays who it is"),
+    }
+    page.duration("drain_timeout", config.process.drain_timeout);
+    for check in &config.checks {
+        print_check(&mut page, check);
+    }
+    for pool in &config.pools {
+        print_pool(&mut page, config, pool);
+    }
+    for listener in &config.listeners {
+        print_listener(&mut page, config, listener);
+    }
+    page.text
+}
+
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn table(&mut self, name: impl Display) {
+        let _ = write!(self.text, "\n[{name}]\n");
+    }
+
+    fn comment(&mut self, text: &str) {
+        let _ = writeln!(self.text, "# {text}");
+    }
+
+    fn bare(&mut self, key: &str, value: impl Display) {
+        let _ = writeln!(self.text, "{key} = {value}");
+    }
+
+    fn string(&mut self, key: &str, value: impl Display) {
+        self.bare(key, quote(value));
+    }
+
+    fn strings(&mut self, key: &str, values: impl IntoIterator<Item = impl Display>) {
+        let values: Vec<String> = values.into_iter().map(quote).collect();
+        self.bare(key, format_args!("[{}]", values.join(", ")));
+    }
+
+    fn duration(&mut self, key: &str, value: Duration) {
+        self.string(key, format_duration(value));
+    }
+}
+
+fn quote(value: impl Display) -> String {
+    toml::Value::String(value.to_string()).to_string()
+}
+
+fn print_check(page: &mut Page, check: &Check) {
+    page.table(format_args!("checks.{}", check.name));
+    let kind = match check.kind {
+        CheckKind::Tcp => "tcp",
+        CheckKind::Http(_) => "http",
+        CheckKind::Https(..) => "https",
+    };
+    page.string("type", kind);
+    page.duration("interval", check.interval);
+    page.duration("timeout", check.timeout);
+    page.bare("rise", check.rise);
+    page.bare("fall", check.fall);
+    if let Some(address) = check.address {
+        page.string("address", address);
+    }
+    if let Some(port) = check.port {
+        page.bare("port", port);
+    }
+    match &check.kind {
+        CheckKind::Tcp => {}
+        CheckKind::Http(http) => print_http(page, http),
+        CheckKind::Https(http, tls) => {
+            print_http(page, http);
+            page.bare("verify", tls.verify);
+            if let Some(sni) = &tls.sni {
+                page.string("sni", sni);
+            }
+            if let Some(ca) = &tls.ca {
+                page.string("ca", ca.display());
+            }
+        }
+    }
+}
+
+fn print_http(page: &mut Page, http: &HttpCheck) {
+    page.string("path", &http.path);
+    if let Some(host) = &http.host {
+        page.string("host", host);
+    }
+    page.strings("expect_status", http.expect_status.iter().map(|range| format!("{}-{}", range.start(), range.end())));
+}
+
+fn print_pool(page: &mut Page, config: &Config, pool: &Pool) {
+    let name = |index: &PoolIndex| config.pools.get(*index).map(|pool| pool.name.to_string()).unwrap_or_default();
+    let names = |list: &[PoolIndex]| list.iter().map(name).collect::<Vec<_>>();
+    page.table(format_args!("pools.{}", pool.name));
+    match pool.answers {
+        Some(Answers::AtMost(most)) => page.bare("answers", most),
+        Some(Answers::All) => page.string("answers", "all"),
+        None => page.comment("answers: as the pool that answers says"),
+    }
+    page.string("min_healthy", format_args!("{}%", pool.min_healthy));
+    match pool.on_all_down {
+        Some(OnAllDown::All) => page.string("on_all_down", "all"),
+        Some(OnAllDown::None) => page.string("on_all_down", "none"),
+        Some(OnAllDown::Servfail) => page.string("on_all_down", "servfail"),
+        None => page.comment("on_all_down: as its first member says"),
+    }
+    match &pool.members {
+        Members::Realservers { policy, realservers, check, affinity_prefix } => {
+            page.string("policy", policy_name(*policy));
+            match check {
+                Some(check) => page.string("check", &check.name),
+                None => page.comment("check: none, all count as up"),
+            }
+            page.bare(
+                "affinity_prefix",
+                format_args!("{{ v4 = {}, v6 = {} }}", affinity_prefix.v4, affinity_prefix.v6),
+            );
+            page.bare("realservers", "[");
+            for realserver in realservers {
+                let _ = writeln!(page.text, "  {},", realserver_table(realserver));
+            }
+            let _ = writeln!(page.text, "]");
+        }
+        Members::Pools { members, policy } => {
+            page.strings("members", names(members));
+            let PoolsPolicy::Geo { lists, keys, nets } = policy else { return page.string("policy", "failover") };
+            let list = |index: &usize| names(lists.get(*index).map_or(&[], |list| list));
+            page.string("policy", "geo");
+            page.table(format_args!("pools.{}.geo", pool.name));
+            for (key, index) in keys {
+                page.strings(&key.to_string(), list(index));
+            }
+            page.strings("default", list(&0));
+            page.table(format_args!("pools.{}.nets", pool.name));
+            for (net, index) in nets {
+                page.strings(&quote(net), list(index));
+            }
+        }
+    }
+}
+
+fn realserver_table(realserver: &Realserver) -> String {
+    let addresses: Vec<String> = realserver.v4.map(quote).into_iter().chain(realserver.v6.map(quote)).collect();
+    let mut fields = vec![
+        format!("name = {}", quote(&realserver.name)),
+        format!("address = [{}]", addresses.join(", ")),
+        format!("weight = {}", realserver.weight.get()),
+    ];
+    fields.extend(realserver.port.map(|port| format!("port = {port}")));
+    fields.extend(realserver.url.as_ref().map(|url| format!("url = {}", quote(url))));
+    fields.extend(realserver.check_address.map(|address| format!("check_address = {}", quote(address))));
+    fields.extend(realserver.check_port.map(|port| format!("check_port = {port}")));
+    format!("{{ {} }}", fields.join(", "))
+}
+
+fn print_listener(page: &mut Page, config: &Config, listener: &Listener) {
+    page.table(format_args!("listeners.{}", listener.name));
+    page.string("bind", listener.bind);
+    page.string("protocol", "tcp");
+    page.string("pool", config.pools.get(listener.pool).map_or("", |pool| &pool.name));
+    match listener.scheduler {
+        Some(policy) => page.string("scheduler", policy_name(policy)),
+        None => page.comment("scheduler: the pool's policy"),
+    }
+    page.string("forward", "proxy");
+    page.duration("idle_timeout", listener.idle_timeout);
+    page.duration("connect_timeout", listener.connect_timeout);
+    page.bare("max_connections", listener.max_connections);
+    page.string("proxy_protocol", "off");
+}
+
+fn policy_name(policy: Policy) -> &'static str {
+    match policy {
+        Policy::Wrr => "wrr",
+        Policy::Random => "random",
+        Policy::SourceHash => "source-hash",
+        Policy::Failover => "failover",
+    }
+}

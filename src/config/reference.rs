@@ -1,0 +1,298 @@
+//! Every key that an operator may write: where, what, its default and what it means.
+//!
+//! One list serves the check for unknown keys, the refusal of keys whose feature is not there yet, and the README's reference (a test
+//! compares the two), so that none of the three can drift.
+
+use std::fmt::Write as _;
+
+/// One key of the configuration file.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// The table it stands in; `NAME` stands for a name of the operator's, the top level is "".
+    pub table: &'static str,
+    /// The key itself; `NAME` where the operator chooses it.
+    pub name: &'static str,
+    /// What may be written.
+    pub value: &'static str,
+    /// What holds without it.
+    pub default: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+    /// Whether its feature is still to come; then it is refused.
+    pub is_later: bool,
+}
+
+const fn key(
+    table: &'static str,
+    name: &'static str,
+    value: &'static str,
+    default: &'static str,
+    meaning: &'static str,
+) -> Key {
+    Key { table, name, value, default, meaning, is_later: false }
+}
+
+const fn later(table: &'static str, name: &'static str, meaning: &'static str) -> Key {
+    Key { table, name, value: "", default: "", meaning, is_later: true }
+}
+
+/// All keys, in the order in which the reference shows them.
+pub const KEYS: &[Key] = &[
+    key("", "version", "1", "required", "version of this format"),
+    key("", "dns", "table", "no DNS", "authoritative DNS"),
+    key("", "geoip", "table", "", "geo databases"),
+    key("", "redirect", "table", "no redirector", "HTTP redirector"),
+    key("", "control", "table", "", "command line socket, metrics and API"),
+    key("", "state", "table", "", "what outlives a restart"),
+    key("", "process", "table", "", "the process itself"),
+    key("", "checks", "tables by name", "", "how realservers are probed"),
+    key("", "pools", "tables by name", "", "realservers, or pools, with a policy"),
+    key("", "listeners", "tables by name", "", "L4 forwarding"),
+    key("dns", "listen", "list of `address:port`", "`[\"0.0.0.0:53\", \"[::]:53\"]`", "UDP and TCP on each"),
+    key("dns", "zones", "folder", "`\"zones\"`", "every `*.zone` file in it is one zone"),
+    key("dns", "udp_workers", "1 to 256", "one a core", "UDP threads, each with its own sockets"),
+    key(
+        "dns",
+        "version",
+        "text or `\"off\"`",
+        "`\"fingerpost VERSION\"`",
+        "answer to `CH TXT version.bind`; off refuses",
+    ),
+    key(
+        "dns",
+        "nsid",
+        "text or `\"off\"`",
+        "`\"off\"`",
+        "answer to `CH TXT id.server` and to the NSID option (RFC 5001)",
+    ),
+    key(
+        "dns",
+        "allow_transfer",
+        "`[]`",
+        "`[]`",
+        "networks that may AXFR; only the empty list so far: zone transfer comes later",
+    ),
+    key("dns", "cookies", "`false`", "`false`", "DNS cookies (RFC 7873); only `false` so far"),
+    later("dns", "rate_limit", "response rate limiting"),
+    key("geoip", "databases", "list of files", "`[]`", "MMDB files; later ones add what earlier ones lack"),
+    key("redirect", "listen", "list of `address:port`", "`[\"0.0.0.0:80\", \"[::]:80\"]`", "HTTP/1.1 and h2c on each"),
+    key("redirect", "trusted_proxies", "list of networks", "`[]`", "whose `X-Forwarded-For` is believed"),
+    key(
+        "redirect",
+        "max_connections",
+        "1 to 1500000",
+        "`10000`",
+        "connections at once; what is over it waits in the listen backlog",
+    ),
+    key(
+        "redirect",
+        "idle_timeout",
+        "duration",
+        "`\"30s\"`",
+        "longest wait for a request's head, also between two requests",
+    ),
+    later("redirect", "rules", "routing by content"),
+    key(
+        "control",
+        "socket",
+        "path",
+        "`\"/run/fingerpost/control.sock\"`",
+        "unix socket that the command line talks to; writes go through here only",
+    ),
+    key(
+        "control",
+        "listen",
+        "`address:port` or `\"off\"`",
+        "`\"off\"`",
+        "`/metrics`, `/health` and the API over HTTP, read only",
+    ),
+    key("state", "dir", "folder", "`\"/var/lib/fingerpost\"`", "operators' overrides and last known health"),
+    key(
+        "process",
+        "user",
+        "user name",
+        "stays who it is",
+        "user to become when started as root, once the sockets are bound",
+    ),
+    key("process", "drain_timeout", "duration", "`\"10s\"`", "how long open connections may go on after SIGTERM"),
+    key(
+        "checks.NAME",
+        "type",
+        "`tcp` `http` `https`",
+        "required",
+        "what a probe does; `icmp`, `dns` and `exec` come later",
+    ),
+    key("checks.NAME", "interval", "duration", "`\"5s\"`", "time between two probes, give or take a tenth"),
+    key("checks.NAME", "timeout", "duration under `interval`", "`\"1s\"`", "longest time a probe may take"),
+    key("checks.NAME", "rise", "1 to 1000", "`2`", "successes in a row to come up"),
+    key("checks.NAME", "fall", "1 to 1000", "`3`", "failures in a row to go down"),
+    key("checks.NAME", "address", "address", "the realserver's", "address to probe instead"),
+    key("checks.NAME", "port", "1 to 65535", "the realserver's, else 80 or 443", "port to probe instead"),
+    key("checks.NAME", "path", "path and query", "`\"/\"`", "http and https: what is requested"),
+    key("checks.NAME", "host", "host name", "the address", "http and https: the `Host` header"),
+    key(
+        "checks.NAME",
+        "expect_status",
+        "list of `\"200\"` or `\"200-299\"`",
+        "`[\"200-299\"]`",
+        "http and https: what is a success; redirects are not followed",
+    ),
+    key("checks.NAME", "verify", "true or false", "`true`", "https: whether the certificate must be valid"),
+    key("checks.NAME", "sni", "host name", "`host`, else the address", "https: server name sent and verified"),
+    key("checks.NAME", "ca", "PEM file", "the system's roots", "https: roots trusted beside the system's"),
+    later("checks.NAME", "method", "requests other than GET"),
+    later("checks.NAME", "headers", "request headers"),
+    later("checks.NAME", "expect_body", "looking into the response's body"),
+    later("checks.NAME", "send", "talking over tcp"),
+    later("checks.NAME", "expect", "talking over tcp"),
+    later("checks.NAME", "command", "exec checks"),
+    later("checks.NAME", "query", "dns checks"),
+    key(
+        "pools.NAME",
+        "policy",
+        "`wrr` `random` `source-hash` `failover` `geo`",
+        "`wrr`; `failover` with `members`",
+        "how realservers (the first four) or pools (the last two) are ordered; `nearest` comes later",
+    ),
+    key("pools.NAME", "realservers", "list of tables", "", "who serves; a pool has this or `members`"),
+    key(
+        "pools.NAME",
+        "members",
+        "list of pools",
+        "those that `geo` and `nets` name",
+        "pools that are asked in order; a failed one is passed over",
+    ),
+    key("pools.NAME", "check", "name of a check", "counts as up", "how its realservers are probed"),
+    key(
+        "pools.NAME",
+        "answers",
+        "1 to 64 or `\"all\"`",
+        "`1`",
+        "addresses in one DNS answer; in a pool of pools it overrules theirs",
+    ),
+    key(
+        "pools.NAME",
+        "min_healthy",
+        "`\"0%\"` to `\"100%\"`",
+        "`\"0%\"`",
+        "by weight; below it the pool above passes this one over",
+    ),
+    key(
+        "pools.NAME",
+        "on_all_down",
+        "`all` `none` `servfail`",
+        "`\"all\"`",
+        "nobody eligible: everyone ready, nobody, or SERVFAIL; in a pool of pools it overrules theirs",
+    ),
+    key(
+        "pools.NAME",
+        "affinity_prefix",
+        "`{ v4 = 24, v6 = 56 }`",
+        "`{ v4 = 24, v6 = 56 }`",
+        "source-hash: the part of the client's address that is its key",
+    ),
+    key("pools.NAME", "geo", "table", "", "policy geo: ordered lists of pools by place"),
+    key("pools.NAME", "nets", "table", "", "policy geo: ordered lists of pools by network; beats places"),
+    later("pools.NAME", "min_ttl", "a TTL that follows certainty"),
+    later("pools.NAME", "max_leave", "the blast-radius guard"),
+    later("pools.NAME", "exclude", "excluding countries"),
+    later("pools.NAME", "on_excluded", "excluding countries"),
+    later("pools.NAME", "location", "policy nearest"),
+    later("pools.NAME", "capacity", "capacity planning"),
+    later("pools.NAME", "ramp", "slow start"),
+    later("pools.NAME", "sticky", "affinity by cookie"),
+    key("pools.NAME.affinity_prefix", "v4", "1 to 32", "`24`", "bits of an IPv4 address"),
+    key("pools.NAME.affinity_prefix", "v6", "1 to 128", "`56`", "bits of an IPv6 address"),
+    key(
+        "pools.NAME.geo",
+        "PLACE",
+        "list of pools",
+        "`default`: the members in order",
+        "`AS64500`, `US-CA`, `US`, a continent or `default`; the most specific wins",
+    ),
+    key("pools.NAME.nets", "NETWORK", "list of pools", "", "the longest prefix wins"),
+    key("pools.NAME.realservers", "name", "letters, digits, `-`, `_`, `.`", "required", "unique in its pool"),
+    key(
+        "pools.NAME.realservers",
+        "address",
+        "address, or one of each family",
+        "required",
+        "what is answered, connected to and probed",
+    ),
+    key("pools.NAME.realservers", "port", "1 to 65535", "", "port of the service; listeners and tcp checks need it"),
+    key("pools.NAME.realservers", "weight", "1 to 65535", "`1`", "share of traffic"),
+    key(
+        "pools.NAME.realservers",
+        "url",
+        "`http://…` or `https://…`",
+        "`http://address[:port]`",
+        "where the redirector sends browsers",
+    ),
+    key("pools.NAME.realservers", "check_address", "address", "the check's, else its own", "address to probe instead"),
+    key("pools.NAME.realservers", "check_port", "1 to 65535", "the check's, else its own", "port to probe instead"),
+    later("pools.NAME.realservers", "location", "policy nearest"),
+    later("pools.NAME.realservers", "capacity", "capacity planning"),
+    key("listeners.NAME", "bind", "`address:port`", "required", "where it accepts"),
+    key("listeners.NAME", "protocol", "`tcp`", "`\"tcp\"`", "`udp` comes later"),
+    key("listeners.NAME", "pool", "name of a pool", "required", "where it forwards to"),
+    key(
+        "listeners.NAME",
+        "scheduler",
+        "`wrr` `source-hash`",
+        "the pool's policy",
+        "replaces the pool's policy; `least-connections` comes later",
+    ),
+    key(
+        "listeners.NAME",
+        "forward",
+        "`proxy`",
+        "`\"proxy\"`",
+        "user space; the kernel's `nat`, `direct-routing` and `tunnel` come later",
+    ),
+    key(
+        "listeners.NAME",
+        "idle_timeout",
+        "duration",
+        "`\"5m\"`",
+        "longest time without data in either direction; then FIN to both",
+    ),
+    key("listeners.NAME", "connect_timeout", "duration", "`\"2s\"`", "then the next realserver is tried"),
+    key("listeners.NAME", "max_connections", "1 to 1500000", "`10000`", "what is over it waits in the listen backlog"),
+    key("listeners.NAME", "proxy_protocol", "`off`", "`\"off\"`", "`v1` and `v2` come later"),
+    later("listeners.NAME", "sni", "routing by SNI"),
+    later("listeners.NAME", "source", "transparent forwarding"),
+    later("listeners.NAME", "existing", "closing connections of realservers that went down"),
+    later("listeners.NAME", "on_full", "refusing at the limit"),
+    later("listeners.NAME", "retries", "a limit to the realservers tried"),
+];
+
+/// The keys of one table.
+pub fn keys_of(table: &str) -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().filter(move |key| key.table == table)
+}
+
+/// The reference as Markdown, one table of keys for each table of the file.
+pub fn markdown() -> String {
+    let mut text = String::new();
+    let mut tables: Vec<&str> = KEYS.iter().map(|key| key.table).collect();
+    tables.dedup();
+    for table in tables {
+        let title = match table {
+            "" => "Top level".to_owned(),
+            "pools.NAME.realservers" => "each of `realservers`".to_owned(),
+            _ => format!("`[{table}]`"),
+        };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "**{title}**\n\n| key | value | default | meaning |\n|---|---|---|---|\n");
+        for key in keys_of(table).filter(|key| !key.is_later) {
+            let _ = writeln!(text, "| `{}` | {} | {} | {} |", key.name, key.value, key.default, key.meaning);
+        }
+        let later: Vec<String> =
+            keys_of(table).filter(|key| key.is_later).map(|key| format!("`{}`", key.name)).collect();
+        if !later.is_empty() {
+            let _ = write!(text, "\nRefused until their features are there: {}.\n", later.join(", "));
+        }
+        text.push('\n');
+    }
+    text
+}

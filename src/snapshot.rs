@@ -1,0 +1,225 @@
+//! The immutable view that every request is answered from, built by [`crate::state`] and read by everything else.
+//!
+//! What a query would otherwise compute each time (who is eligible, the round robin order, the Maglev table) is built here once a change.
+//! The only thing in it that moves is the turn of a round robin.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use crate::{
+    config::{AffinityPrefix, Answers, OnAllDown},
+    geo::{Geo, Table},
+    select::{maglev::Maglev, wrr::Sequence},
+    types::{Admin, Family, Generation, Health, PoolId, RealserverId, Weight},
+    zone::ZoneSet,
+};
+
+/// Everything a request needs, frozen at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Its number.
+    pub generation: Generation,
+    /// Every zone that is served.
+    pub zones: Arc<ZoneSet>,
+    /// The configured pools in the order of [`Config::pools`](crate::config::Config::pools), then one for each listener that has a
+    /// scheduler of its own.
+    pub pools: Box<[Arc<Pool>]>,
+    /// Where addresses are, for explanations; pools have tables of their own.
+    pub geo: Arc<Geo>,
+    /// What `CH TXT` answers.
+    pub identity: Arc<Identity>,
+}
+
+impl Snapshot {
+    /// The pool with this id.
+    pub fn pool(&self, id: PoolId) -> Option<&Pool> {
+        self.pools.get(id.0 as usize).map(|pool| &**pool)
+    }
+
+    /// The configured pool of this name.
+    pub fn pool_named(&self, name: &str) -> Option<(PoolId, &Pool)> {
+        let index = self.pools.iter().position(|pool| &*pool.name == name)?;
+        Some((PoolId(u32::try_from(index).ok()?), self.pools.get(index)?))
+    }
+}
+
+/// How this server names itself when asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// `version.bind`; `None` refuses.
+    pub version: Option<Box<str>>,
+    /// `id.server` and NSID; `None` refuses and omits.
+    pub nsid: Option<Box<str>>,
+}
+
+/// A pool with everything that follows from its configuration, health and operators.
+#[derive(Debug)]
+pub struct Pool {
+    /// As configured; for a listener's own scheduler `POOL@LISTENER`.
+    pub name: Box<str>,
+    /// Addresses in a DNS answer; `None` in a pool of pools leaves it to the pool that answers.
+    pub answers: Option<Answers>,
+    /// Percentage of the weight that must be eligible, else the pool above passes it over.
+    pub min_healthy: u8,
+    /// `None` in a pool of pools leaves it to its first member.
+    pub on_all_down: Option<OnAllDown>,
+    /// What it consists of.
+    pub members: Members,
+}
+
+/// What a pool consists of.
+#[derive(Debug)]
+pub enum Members {
+    /// Realservers.
+    Realservers(Realservers),
+    /// Pools in the order they are asked.
+    Failover(Box<[PoolId]>),
+    /// Pools in an order that depends on where the client is.
+    Geo(GeoMembers),
+}
+
+/// Lists of pools, and which client has which.
+#[derive(Debug)]
+pub struct GeoMembers {
+    /// Address to list.
+    pub table: Arc<Table>,
+    /// Indexed by [`crate::geo::Class`]; the first is the default. An empty list is deliberate NODATA.
+    pub lists: Box<[GeoList]>,
+}
+
+/// One ordered list of a geo pool.
+#[derive(Debug)]
+pub struct GeoList {
+    /// The keys and networks that lead to it, as configured, for explanations.
+    pub label: Box<str>,
+    /// Pools in the order they are asked.
+    pub pools: Box<[PoolId]>,
+}
+
+/// The realservers of a pool, and who of them is there for whom.
+#[derive(Debug)]
+pub struct Realservers {
+    /// How they are ordered.
+    pub policy: Policy,
+    /// In the order of the file, indexed by [`RealserverId`].
+    pub all: Box<[Realserver]>,
+    /// Candidates for A, AAAA, and for those who take either.
+    pub views: [View; 3],
+    /// Whether a pool above passes this one over: nobody eligible, or less than `min_healthy`.
+    pub is_failed: bool,
+    /// What of a client's address is its affinity key.
+    pub affinity_prefix: AffinityPrefix,
+    /// Turns taken of the round robin, one counter for each of [`Via`](crate::select::Via)'s ways, so that A and AAAA asked in pairs, or a
+    /// redirector beside, do not skew each other's order.
+    pub turns: [AtomicU64; 4],
+}
+
+impl Realservers {
+    /// Who may be chosen where `family` is wanted, `None` for either.
+    pub fn view(&self, family: Option<Family>) -> &View {
+        let [v4, v6, any] = &self.views;
+        match family {
+            Some(Family::V4) => v4,
+            Some(Family::V6) => v6,
+            None => any,
+        }
+    }
+
+    /// The realserver with this id.
+    pub fn get(&self, id: RealserverId) -> Option<&Realserver> {
+        self.all.get(usize::from(id.0))
+    }
+}
+
+/// A policy with what it has precomputed.
+#[derive(Debug)]
+pub enum Policy {
+    /// The order is each view's [`Sequence`].
+    Wrr,
+    /// Weighted draw.
+    Random,
+    /// The table is over all realservers, eligible or not.
+    SourceHash(Arc<Maglev>),
+    /// The order of the file.
+    Failover,
+}
+
+/// The candidates for one kind of question.
+#[derive(Debug, Default)]
+pub struct View {
+    /// In the order of the file: the eligible ones or, when the whole pool has none and fails open, those that are ready.
+    pub candidates: Box<[RealserverId]>,
+    /// Whether [`RealserverId`] is in `candidates`, by index.
+    pub is_candidate: Box<[bool]>,
+    /// Round robin order of the candidates.
+    pub sequence: Sequence,
+    /// Running sum of the candidates' weights, for the weighted draw.
+    pub cumulative_weights: Box<[u32]>,
+    /// Whether the candidates are there by fail-open.
+    pub is_degraded: bool,
+}
+
+/// A realserver as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Realserver {
+    /// Unique in its pool.
+    pub name: Box<str>,
+    /// Its address in either family.
+    pub v4: Option<Ipv4Addr>,
+    /// See `v4`.
+    pub v6: Option<Ipv6Addr>,
+    /// Port of the service.
+    pub port: Option<u16>,
+    /// Share of traffic.
+    pub weight: Weight,
+    /// Where browsers are sent, without a trailing slash.
+    pub url: Option<Box<str>>,
+    /// Health of the IPv4 address; meaningless without one.
+    pub health_v4: Health,
+    /// Health of the IPv6 address; meaningless without one.
+    pub health_v6: Health,
+    /// What an operator has set.
+    pub admin: Admin,
+}
+
+impl Realserver {
+    /// Its address in `family`.
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::V4 => self.v4.map(IpAddr::V4),
+            Family::V6 => self.v6.map(IpAddr::V6),
+        }
+    }
+
+    /// Addresses in the order in which they should be tried: those not down first, IPv4 before IPv6.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let each = || [(self.address(Family::V4), self.health_v4), (self.address(Family::V6), self.health_v6)].into_iter();
+        let pick = |wanted: bool| each().filter(move |(_, health)| (*health != Health::Down) == wanted).filter_map(|(address, _)| address);
+        pick(true).chain(pick(false))
+    }
+
+    /// Health where `family` is wanted; for either, the best of its addresses.
+    pub fn health(&self, family: Option<Family>) -> Health {
+        match family {
+            Some(Family::V4) => self.health_v4,
+            Some(Family::V6) => self.health_v6,
+            None => match (self.v4.map(|_| self.health_v4), self.v6.map(|_| self.health_v6)) {
+                (Some(Health::Up), _) | (_, Some(Health::Up)) => Health::Up,
+                (Some(Health::Unknown), _) | (_, Some(Health::Unknown)) => Health::Unknown,
+                _ => Health::Down,
+            },
+        }
+    }
+
+    /// Whether it takes new traffic in `family`: it has an address there that is not down, and is ready.
+    pub fn is_eligible(&self, family: Option<Family>) -> bool {
+        self.has(family) && self.health(family) != Health::Down && self.admin == Admin::Ready
+    }
+
+    /// Whether it has an address in `family`.
+    pub fn has(&self, family: Option<Family>) -> bool {
+        family.is_none_or(|family| self.address(family).is_some())
+    }
+}
