@@ -8,8 +8,10 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
+use arc_swap::ArcSwap;
+
 use crate::{
-    config::{AffinityPrefix, Answers, OnAllDown},
+    config::{self, AffinityPrefix, Answers, OnAllDown},
     geo::{Geo, Table},
     select::{maglev::Maglev, wrr::Sequence},
     types::{Admin, Family, Generation, Health, PoolId, RealserverId, Weight},
@@ -30,12 +32,36 @@ pub struct Snapshot {
     pub geo: Arc<Geo>,
     /// What `CH TXT` answers.
     pub identity: Arc<Identity>,
+    /// What the redirector goes by.
+    pub redirect: Arc<config::Redirect>,
+    /// L4 listeners, sorted by name.
+    pub listeners: Box<[Listener]>,
+}
+
+/// Where everybody takes the current snapshot from: [`ArcSwap::load`] for the time of a request, no lock.
+pub type Snapshots = ArcSwap<Snapshot>;
+
+/// An L4 listener as it stands; its socket outlives snapshots, what it does with a connection is read from the current one.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// As configured.
+    pub name: Box<str>,
+    /// Where it forwards to, its own scheduler included.
+    pub pool: PoolId,
+    /// Timeouts and limits.
+    pub config: config::Listener,
 }
 
 impl Snapshot {
     /// The pool with this id.
     pub fn pool(&self, id: PoolId) -> Option<&Pool> {
         self.pools.get(id.0 as usize).map(|pool| &**pool)
+    }
+
+    /// The listener of this name, unless the configuration has none any more.
+    pub fn listener(&self, name: &str) -> Option<&Listener> {
+        let index = self.listeners.binary_search_by(|listener| (*listener.name).cmp(name)).ok()?;
+        self.listeners.get(index)
     }
 
     /// The configured pool of this name.
