@@ -208,6 +208,8 @@ pub struct Realserver {
     pub health_v6: Health,
     /// What an operator has set.
     pub admin: Admin,
+    /// Why it is down or not ready, for explanations: the probe's error, the operator's words.
+    pub why: Option<Arc<str>>,
 }
 
 impl Realserver {
