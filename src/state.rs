@@ -103,17 +103,6 @@ pub struct Override {
     pub since: Timestamp,
 }
 
-/// Why an override was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The configuration has no such pool or realserver.
-    #[error("{0}")]
-    Unknown(String),
-    /// What was read does not fit to the rest.
-    #[error("{0}")]
-    Invalid(String),
-}
-
 /// A zone in service, and one that waits for its pools.
 #[derive(Debug, Default)]
 struct Loaded {
@@ -128,7 +117,7 @@ pub struct State {
     geo: Arc<Geo>,
     zones: BTreeMap<Name, Loaded>,
     checked: HashMap<Target, Checked>,
-    /// Health from before a restart, until its target is configured.
+    /// Health from before a restart or from under another check, taken up when targets are indexed.
     restored: HashMap<saved::TargetKey, Checked>,
     overrides: BTreeMap<RealserverName, Override>,
     /// What of a pool does not follow from health, by index into the snapshot's pools.
@@ -191,7 +180,8 @@ impl State {
         }
         self.generation = Generation(self.generation.0 + 1);
         let dns = &self.config.dns;
-        let identity = Identity { version: dns.version.as_deref().map(Box::from), nsid: dns.nsid.as_deref().map(Box::from) };
+        let identity =
+            Identity { version: dns.version.as_deref().map(Box::from), nsid: dns.nsid.as_deref().map(Box::from) };
         let mut listeners: Vec<Listener> = self
             .config
             .listeners
@@ -295,7 +285,8 @@ impl State {
     fn try_configure(&mut self, config: Arc<Config>, geo: Arc<Geo>) -> Result<Vec<Happening>, Diagnostics> {
         let mut findings = Diagnostics::default();
         for loaded in self.zones.values() {
-            let resolves = |zone: &Option<Arc<Zone>>| zone.as_ref().is_some_and(|zone| Self::resolve(&config, zone).is_ok());
+            let resolves =
+                |zone: &Option<Arc<Zone>>| zone.as_ref().is_some_and(|zone| Self::resolve(&config, zone).is_ok());
             if !resolves(&loaded.pending)
                 && let Some(Err(unknown)) = loaded.current.as_ref().map(|zone| Self::resolve(&config, zone))
             {
@@ -306,7 +297,12 @@ impl State {
             return Err(findings);
         }
         self.configure(config, geo);
-        Ok(self.zones.iter().filter(|(_, loaded)| loaded.pending.is_some()).map(|(apex, _)| Happening::ZonePending(apex.clone())).collect())
+        Ok(self
+            .zones
+            .iter()
+            .filter(|(_, loaded)| loaded.pending.is_some())
+            .map(|(apex, _)| Happening::ZonePending(apex.clone()))
+            .collect())
     }
 
     fn configure(&mut self, config: Arc<Config>, geo: Arc<Geo>) {
@@ -318,9 +314,14 @@ impl State {
         self.geo = geo;
         self.index_targets();
         // A pool that is built of the same parts keeps its place in the round robin.
-        let reuse = |parts: &PoolParts| old.iter().position(|before| before == parts).and_then(|index| old_pools.get(index).cloned());
+        let reuse = |parts: &PoolParts| {
+            let index = old.iter().position(|before| before == parts)?;
+            old_pools.get(index).filter(|_| is_geo_same || parts.is_leaf()).cloned()
+        };
         let mut pools: Vec<Option<Arc<Pool>>> = self.parts.iter().map(reuse).collect();
-        self.pools = (0..self.parts.len()).filter_map(|index| self.build_pool(index, pools.get_mut(index).and_then(Option::take))).collect();
+        self.pools = (0..self.parts.len())
+            .filter_map(|index| self.build_pool(index, pools.get_mut(index).and_then(Option::take)))
+            .collect();
         self.serve_zones();
     }
 
@@ -328,7 +329,9 @@ impl State {
     fn serve_zones(&mut self) {
         let mut set = ZoneSet::new();
         for loaded in self.zones.values_mut() {
-            let resolve = |zone: &Arc<Zone>| Some(Arc::new(ServedZone { zone: zone.clone(), pools: Self::resolve(&self.config, zone).ok()? }));
+            let resolve = |zone: &Arc<Zone>| {
+                Some(Arc::new(ServedZone { zone: zone.clone(), pools: Self::resolve(&self.config, zone).ok()? }))
+            };
             let served = match loaded.pending.as_ref().and_then(resolve) {
                 Some(served) => {
                     loaded.current = loaded.pending.take();
@@ -352,7 +355,9 @@ impl State {
                 pools_of.entry(target).or_default().insert(index);
             }
         }
-        self.checked.retain(|target, _| pools_of.contains_key(target));
+        let gone = self.checked.extract_if(|target, _| !pools_of.contains_key(target));
+        // A check with other numbers is another target, and what was known under the old ones is better than nothing.
+        self.restored.extend(gone.map(|(target, checked)| (saved::TargetKey::new(&target), checked)));
         for target in pools_of.keys() {
             if !self.checked.contains_key(target)
                 && let Some(checked) = self.restored.remove(&saved::TargetKey::new(target))
@@ -360,6 +365,7 @@ impl State {
                 self.checked.insert(target.clone(), checked);
             }
         }
+        self.restored.clear();
         self.pools_of = pools_of;
     }
 
@@ -381,7 +387,12 @@ impl State {
     }
 
     /// A realserver as it stands now.
-    fn stand(&self, pool: &str, check: Option<&Arc<config::Check>>, realserver: &config::Realserver) -> crate::snapshot::Realserver {
+    fn stand(
+        &self,
+        pool: &str,
+        check: Option<&Arc<config::Check>>,
+        realserver: &config::Realserver,
+    ) -> crate::snapshot::Realserver {
         let name = RealserverName { pool: pool.into(), realserver: realserver.name.clone() };
         let set = self.overrides.get(&name);
         let checked = |family| self.checked.get(&Target::new(check?, realserver, family)?);
@@ -389,7 +400,11 @@ impl State {
             None => Health::Up,
             Some(_) => checked(family).map_or(Health::Unknown, |checked| checked.health),
         };
-        let error = |family| checked(family).filter(|checked| checked.health == Health::Down).and_then(|checked| checked.last_error.clone());
+        let error = |family| {
+            checked(family)
+                .filter(|checked| checked.health == Health::Down)
+                .and_then(|checked| checked.last_error.clone())
+        };
         let why = match set {
             Some(set) => set.reason.clone(),
             None => error(Family::V4).or_else(|| error(Family::V6)),
@@ -431,7 +446,9 @@ impl State {
 
     fn probed(&mut self, target: Target, outcome: &Outcome, now: Timestamp) -> Vec<Happening> {
         // A probe that was on its way when its target left, or went into maint, has nothing to say any more.
-        let Some(indexes) = self.pools_of.get(&target).cloned().filter(|_| self.is_probed(&target)) else { return Vec::new() };
+        let Some(indexes) = self.pools_of.get(&target).cloned().filter(|_| self.is_probed(&target)) else {
+            return Vec::new();
+        };
         let before = self.checked.remove(&target).unwrap_or_default();
         let from = before.health;
         let after = before.observe(outcome, &target.check, now);
@@ -440,8 +457,11 @@ impl State {
         if from == to {
             return Vec::new();
         }
-        let mut realservers: Vec<RealserverName> =
-            indexes.iter().filter_map(|&index| self.parts.get(index)).flat_map(|parts| parts.behind(&self.config, &target)).collect();
+        let mut realservers: Vec<RealserverName> = indexes
+            .iter()
+            .filter_map(|&index| self.parts.get(index))
+            .flat_map(|parts| parts.behind(&self.config, &target))
+            .collect();
         realservers.sort();
         realservers.dedup();
         let mut happenings = vec![Happening::HealthChanged { target, realservers, from, to, error }];
@@ -452,7 +472,8 @@ impl State {
     /// Whether some realserver behind the target is not in maint.
     fn is_probed(&self, target: &Target) -> bool {
         let indexes = self.pools_of.get(target).into_iter().flatten();
-        let mut names = indexes.filter_map(|&index| self.parts.get(index)).flat_map(|parts| parts.behind(&self.config, target));
+        let mut names =
+            indexes.filter_map(|&index| self.parts.get(index)).flat_map(|parts| parts.behind(&self.config, target));
         names.any(|name| self.overrides.get(&name).is_none_or(|set| set.admin != Admin::Maint))
     }
 
@@ -486,16 +507,23 @@ impl State {
     /// After an override came or went: health of what is no longer probed is forgotten, and the pools follow.
     fn admin_changed(&mut self, name: &RealserverName) -> Vec<Happening> {
         let forgotten: Vec<Target> = self.pools_of.keys().filter(|target| !self.is_probed(target)).cloned().collect();
-        let mut touched: BTreeSet<usize> =
-            forgotten.iter().filter(|target| self.checked.remove(target).is_some()).filter_map(|target| self.pools_of.get(target)).flatten().copied().collect();
-        let is_of_pool = |parts: &PoolParts| self.config.pools.get(parts.pool).is_some_and(|pool| pool.name == name.pool);
+        let mut touched: BTreeSet<usize> = forgotten
+            .iter()
+            .filter(|target| self.checked.remove(target).is_some())
+            .filter_map(|target| self.pools_of.get(target))
+            .flatten()
+            .copied()
+            .collect();
+        let is_of_pool =
+            |parts: &PoolParts| self.config.pools.get(parts.pool).is_some_and(|pool| pool.name == name.pool);
         touched.extend(self.parts.iter().enumerate().filter(|(_, parts)| is_of_pool(parts)).map(|(index, _)| index));
         self.rebuild(touched)
     }
 
     fn expire_overrides(&mut self, now: Timestamp) -> Vec<Happening> {
         let ended = |set: &Override| set.until.is_some_and(|until| until <= now);
-        let names: Vec<RealserverName> = self.overrides.iter().filter(|(_, set)| ended(set)).map(|(name, _)| name.clone()).collect();
+        let names: Vec<RealserverName> =
+            self.overrides.iter().filter(|(_, set)| ended(set)).map(|(name, _)| name.clone()).collect();
         let mut happenings = Vec::new();
         for name in names {
             if let Some(set) = self.overrides.remove(&name) {

@@ -30,12 +30,14 @@ pub struct PoolParts {
 /// Equal if they make equal pools: tables follow from the rest (and from the geo databases, which the caller compares).
 impl PartialEq for PoolParts {
     fn eq(&self, other: &Self) -> bool {
-        self.scheduler == other.scheduler && self.made_of.0 == other.made_of.0 && (self.is_leaf() || self.made_of.1 == other.made_of.1)
+        self.scheduler == other.scheduler
+            && self.made_of.0 == other.made_of.0
+            && (self.is_leaf() || self.made_of.1 == other.made_of.1)
     }
 }
 
 impl PoolParts {
-    fn is_leaf(&self) -> bool {
+    pub(super) fn is_leaf(&self) -> bool {
         matches!(self.made_of.0.members, config::Members::Realservers { .. })
     }
 
@@ -56,7 +58,10 @@ impl PoolParts {
     /// The realservers of this pool whose health `target` is.
     pub(super) fn behind(&self, config: &Config, target: &Target) -> Vec<RealserverName> {
         let name = |(_, realserver): (Target, &config::Realserver)| {
-            Some(RealserverName { pool: config.pools.get(self.pool)?.name.clone(), realserver: realserver.name.clone() })
+            Some(RealserverName {
+                pool: config.pools.get(self.pool)?.name.clone(),
+                realserver: realserver.name.clone(),
+            })
         };
         self.probed(config).filter(|(probed, _)| probed == target).filter_map(name).collect()
     }
@@ -64,7 +69,9 @@ impl PoolParts {
     fn probed<'c>(&self, config: &'c Config) -> impl Iterator<Item = (Target, &'c config::Realserver)> {
         let members = config.pools.get(self.pool).map(|pool| &pool.members);
         let (realservers, check) = match members {
-            Some(config::Members::Realservers { realservers, check: Some(check), .. }) => (realservers.as_slice(), Some(check)),
+            Some(config::Members::Realservers { realservers, check: Some(check), .. }) => {
+                (realservers.as_slice(), Some(check))
+            }
             _ => (&[][..], None),
         };
         let families = [Family::V4, Family::V6];
@@ -84,7 +91,8 @@ pub(super) fn parts(config: &Config, geo: &Geo, old: &[PoolParts]) -> Vec<PoolPa
         .chain(config.listeners.iter().filter_map(own))
         .filter_map(|(index, scheduler)| {
             let pool = config.pools.get(index)?;
-            let mut parts = PoolParts { pool: index, made_of: (pool.clone(), names.clone()), scheduler, maglev: None, table: None };
+            let mut parts =
+                PoolParts { pool: index, made_of: (pool.clone(), names.clone()), scheduler, maglev: None, table: None };
             match old.iter().find(|before| **before == parts) {
                 Some(before) => (parts.maglev, parts.table) = (before.maglev.clone(), before.table.clone()),
                 None => compile(&mut parts, geo),
@@ -99,14 +107,15 @@ fn compile(parts: &mut PoolParts, geo: &Geo) {
         config::Members::Realservers { policy, realservers, .. } => {
             let policy = parts.scheduler.as_ref().map_or(*policy, |(_, policy)| *policy);
             if policy == config::Policy::SourceHash {
-                let members = (0..).map(RealserverId).zip(realservers).map(|(id, member)| (id, &*member.name, member.weight));
+                let members =
+                    (0..).map(RealserverId).zip(realservers).map(|(id, member)| (id, &*member.name, member.weight));
                 parts.maglev = Some(Arc::new(Maglev::new(members)));
             }
         }
         config::Members::Pools { policy: PoolsPolicy::Geo { keys, nets, .. }, .. } => {
             let class = |list: usize| Class(u16::try_from(list).unwrap_or(0));
             let rules = Rules {
-                keys: keys.iter().map(|(key, list)| (key.clone(), class(*list))).collect(),
+                keys: keys.iter().map(|(key, list)| (*key, class(*list))).collect(),
                 nets: nets.iter().map(|(net, list)| (*net, class(*list))).collect(),
                 default: Class(0),
             };
@@ -148,7 +157,8 @@ pub(super) fn pool(configured: &config::Pool, parts: &PoolParts, realservers: Ve
                 let nets = nets.iter().filter(|(_, list)| *list == index).map(|(net, _)| net.to_string());
                 default.into_iter().chain(keys).chain(nets).collect::<Vec<_>>().join(", ").into()
             };
-            let lists = lists.iter().enumerate().map(|(index, list)| GeoList { label: label(index), pools: pool_ids(list) });
+            let lists =
+                lists.iter().enumerate().map(|(index, list)| GeoList { label: label(index), pools: pool_ids(list) });
             match &parts.table {
                 Some(table) => Members::Geo(GeoMembers { table: table.clone(), lists: lists.collect() }),
                 None => Members::Failover(lists.take(1).flat_map(|list| list.pools).collect()),
@@ -192,7 +202,8 @@ fn view(realservers: &[Realserver], family: Option<Family>, is_open: bool) -> Vi
     let fails_open = |realserver: &Realserver| {
         realserver.has(family) && realserver.admin == Admin::Ready && realserver.health(family) == Health::Down
     };
-    let is_candidate = |realserver: &Realserver| if is_open { fails_open(realserver) } else { realserver.is_eligible(family) };
+    let is_candidate =
+        |realserver: &Realserver| if is_open { fails_open(realserver) } else { realserver.is_eligible(family) };
     let is_candidate: Box<[bool]> = realservers.iter().map(is_candidate).collect();
     let weighted: Vec<_> = (0..)
         .map(RealserverId)

@@ -71,7 +71,11 @@ impl Default for Saved {
 }
 
 impl Saved {
-    pub(super) fn new(overrides: &BTreeMap<RealserverName, Override>, checked: &HashMap<Target, Checked>, now: Timestamp) -> Self {
+    pub(super) fn new(
+        overrides: &BTreeMap<RealserverName, Override>,
+        checked: &HashMap<Target, Checked>,
+        now: Timestamp,
+    ) -> Self {
         let overrides = overrides.iter().map(|(name, set)| SavedOverride {
             pool: name.pool.to_string(),
             realserver: name.realserver.to_string(),
