@@ -1,10 +1,12 @@
 //! The configuration as meant: checked, with every default filled in, free of serde and of text.
 //!
 //! [`load`] reads a file into a [`Config`] or into everything that is wrong with it. What an operator may write, key by key, is
-//! [`reference::KEYS`]; how it becomes this is `file`; what must hold between its parts is `cross`.
+//! [`reference::KEYS`]; how it becomes this is `file`'s, `check`'s and `pool`'s; what must hold between its parts is `cross`'s.
 
+mod check;
 mod cross;
 mod file;
+mod pool;
 mod print;
 mod reader;
 pub mod reference;
