@@ -3,6 +3,7 @@ pub mod config;
 pub mod diagnostic;
 pub mod geo;
 pub mod health;
+pub mod l4;
 pub mod name;
 pub mod observe;
 pub mod select;
