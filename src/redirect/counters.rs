@@ -242,3 +242,41 @@ impl Observed for Counters {
         }));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::testing::snapshot, *};
+    use crate::types::RealserverId;
+
+    /// Counts a redirect to the first realserver of `pool`.
+    fn send(counters: &Counters, snapshot: &Snapshot, pool: &str) {
+        let (id, found) = snapshot.pool_named(pool).expect("pool");
+        let Members::Realservers(realservers) = &found.members else { panic!("{pool} has realservers") };
+        let chosen = Ranked { pool: id, id: RealserverId(0), realserver: &realservers.all[0], tier: 0 };
+        counters.sent(snapshot, &chosen, false);
+    }
+
+    fn sends(counters: &Counters) -> Vec<String> {
+        let mut samples = Vec::new();
+        counters.observe(&mut samples);
+        let sends = samples.iter().filter(|sample| sample.name == "fingerpost_redirect_sends_total");
+        sends.map(|sample| format!("{} {}", sample.labels[0].1, sample.value)).collect()
+    }
+
+    #[test]
+    fn sends_are_kept_by_name_over_snapshots_and_go_with_their_pool() {
+        let counters = Counters::new();
+        let before = snapshot();
+        send(&counters, &before, "url");
+        send(&counters, &before, "plain");
+        let pools: Box<[_]> = before.pools.iter().skip(1).rev().cloned().collect();
+        let after = Snapshot { generation: Generation(2), pools, ..snapshot() };
+        assert!(after.pool_named("url").is_none(), "`url` is gone, the rest has moved");
+        send(&counters, &after, "plain");
+        assert_eq!(sends(&counters), ["plain 2"]);
+        // A request may still hold the snapshot before.
+        send(&counters, &before, "plain");
+        send(&counters, &before, "url");
+        assert_eq!(sends(&counters), ["plain 3"]);
+    }
+}

@@ -7,7 +7,9 @@ mod counters;
 pub mod decision;
 mod host;
 mod serve;
+#[cfg(test)]
+mod testing;
 
 pub use counters::Counters;
-pub use decision::{Decision, Refusal, Request, Send, decide};
+pub use decision::{Decision, Redirect, Refusal, Request, decide};
 pub use serve::serve;
