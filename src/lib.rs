@@ -9,5 +9,6 @@ pub mod redirect;
 pub mod select;
 pub mod shutdown;
 pub mod snapshot;
+pub mod state;
 pub mod types;
 pub mod zone;
