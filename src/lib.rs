@@ -6,6 +6,7 @@ pub mod health;
 pub mod l4;
 pub mod name;
 pub mod observe;
+pub mod redirect;
 pub mod select;
 pub mod shutdown;
 pub mod snapshot;
