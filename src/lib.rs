@@ -1,5 +1,6 @@
 //! Fingerpost.
 pub mod config;
+pub mod control;
 pub mod diagnostic;
 pub mod geo;
 pub mod health;
