@@ -100,7 +100,11 @@ mod tests {
     }
 
     fn check(text: &str, expected: &str) {
-        assert_eq!(read_text(text), expected.replace([' ', '\n'], ""), "{text}");
+        let expected = expected.replace(' ', "");
+        assert_eq!(read_text(text), expected, "{text}");
+        let mnemonic = text.split(' ').next().expect("type");
+        let as_octets = format!("{mnemonic} \\# {} {expected}", expected.len() / 2);
+        assert_eq!(read_text(&as_octets), expected, "{as_octets}");
     }
 
     fn check_error(text: &str, expected: &str) {

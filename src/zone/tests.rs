@@ -233,6 +233,10 @@ fn rfc2181_6_1_only_glue_belongs_below_a_cut() {
         "warning 7:1: never answers: `a.example.org.` is delegated\na 300 NS ns.example.org.\nb.a 300 TXT \"x\"",
     );
     check("*.a NS ns", "6:1: NS at a wildcard");
+    check(
+        "a NS ns\na DS 1 8 2 00\na TXT x",
+        "warning 8:1: never answers: this name is delegated\na 300 NS ns.example.org.\na 300 TXT \"x\"\na 300 DS 0001080200",
+    );
 }
 
 #[test]
@@ -271,6 +275,8 @@ fn rfc1035_2_3_4_names_labels_and_texts_are_bounded() {
     let too_long = "text is longer than 255 octets; write it as several quoted texts one after another";
     check(&format!("a TXT {}", "t".repeat(256)), &format!("6:7: {too_long}"));
     let too_much = format!("a TXT{}", format!(" {}", "t".repeat(255)).repeat(256));
+    let too_many = "$GENERATE 0-65535 a TXT $";
+    check(too_many, "6:1: 65536 records of one name and type fit no message");
     check(&too_much, "6:65287: record data is longer than 65,535 octets");
 }
 
