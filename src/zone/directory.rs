@@ -413,3 +413,6 @@ fn sooner(left: Option<Duration>, right: Duration) -> Option<Duration> {
 fn sooner_of(left: Option<Duration>, right: Option<Duration>) -> Option<Duration> {
     right.map_or(left, |right| sooner(left, right))
 }
+
+#[cfg(test)]
+mod tests;

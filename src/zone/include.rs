@@ -28,7 +28,7 @@ pub(super) struct Include {
 pub(super) struct Includes {
     /// The zone's directory, without symbolic links.
     root: Option<PathBuf>,
-    /// The included files that are open, the outermost first.
+    /// The files that are being read: the zone's own, the one it includes, and so on.
     open: Vec<PathBuf>,
     files: Vec<Include>,
     octets: u64,
@@ -56,14 +56,12 @@ impl Includes {
     /// Those of the zone in the file at `path`; its directory is what no include leaves.
     pub(super) fn of_zone(path: &Path) -> Self {
         let root = directory_of(path).canonicalize().ok();
-        Self { root, open: Vec::new(), files: Vec::new(), octets: 0 }
+        let zone = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        Self { root, open: vec![zone], files: Vec::new(), octets: 0 }
     }
 
     /// Reads the file that `including` names `named`; [`close`](Self::close) follows when it has been scanned.
     pub(super) fn open(&mut self, including: &Path, named: &str) -> Result<Opened, IncludeError> {
-        if self.open.len() >= DEPTH_MAX {
-            return Err(refuse(format!("files include each other more than {DEPTH_MAX} deep")));
-        }
         if self.files.len() >= INCLUDES_MAX {
             return Err(refuse(format!("more than {INCLUDES_MAX} included files")));
         }
@@ -75,6 +73,9 @@ impl Includes {
         }
         if self.open.contains(&canonical) {
             return Err(refuse(format!("`{named}` includes itself")));
+        }
+        if self.open.len() > DEPTH_MAX {
+            return Err(refuse(format!("files include each other more than {DEPTH_MAX} deep")));
         }
         let read = read_text(&canonical, OCTETS_MAX.saturating_sub(self.octets));
         let (text, stamp) = read.map_err(|error| self.refuse_unreadable(&path, named, &error))?;

@@ -22,6 +22,8 @@ mod rules;
 mod scan;
 mod set;
 mod store;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod ttl;
 mod words;

@@ -85,7 +85,20 @@ fn check_place(builder: &Builder, findings: &mut Findings<'_>, apex: NodeId, at_
             POOL_TYPE if is_cut => {
                 findings.error_hint(record.spot, "POOL at a delegation", "whoever the NS records name answers here");
             }
-            rtype::NS if is_wildcard && is_cut => {
+            rtype::A
+            | rtype::AAAA
+            | rtype::NS
+            | rtype::DS
+            | rtype::NSEC
+            | rtype::RRSIG
+            | rtype::CNAME
+            | rtype::DNAME
+                if is_cut && !is_wildcard => {}
+            _ if is_cut && !is_wildcard => {
+                let hint = "whoever the NS records name answers here, but for DS";
+                findings.warning(record.spot, "never answers: this name is delegated", hint);
+            }
+            rtype::NS if is_cut => {
                 findings.error_hint(record.spot, "NS at a wildcard", "a delegation has one name (RFC 4592 §4.2)");
             }
             _ => {}
@@ -98,6 +111,10 @@ fn check_rrset(builder: &Builder, findings: &mut Findings<'_>, rrset: &[Staged])
     let Some((first, others)) = rrset.split_first() else { return };
     let name = shown_type(first.rtype);
     for other in others {
+        // Counting lines is slow, and there may be a million of them.
+        if findings.is_full() {
+            return;
+        }
         let line = findings.line(first.spot, other.spot);
         match first.rtype {
             POOL_TYPE => {

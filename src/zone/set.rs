@@ -111,3 +111,79 @@ fn hash_name(name: &Name) -> u64 {
     }
     labels.iter().rev().fold(0, |hash, label| hash_label(hash, label))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn served(apex: &str) -> Arc<ServedZone> {
+        let text = "$TTL 300\n@ SOA ns h 1 2 3 4 60\n@ NS ns.example.net.\n";
+        let path = format!("{apex}.zone");
+        let (zone, _) = Zone::from_text(Path::new(&path), &text.replace('@', &format!("{apex}."))).expect("zone");
+        Arc::new(ServedZone { zone: Arc::new(zone), pools: Box::new([]) })
+    }
+
+    fn check(set: &ZoneSet, qname: &str, expected: Option<&str>) {
+        let qname: Name = qname.parse().expect("name");
+        let found = set.find(qname.as_wire()).map(|served| served.zone.apex().to_string());
+        assert_eq!(found.as_deref(), expected, "{qname}");
+    }
+
+    #[test]
+    fn rfc1034_4_3_2_the_longest_apex_wins() {
+        let mut set = ZoneSet::new();
+        check(&set, "example.org", None);
+        for apex in ["example.org", "sub.example.org", "deep.sub.sub.example.org"] {
+            assert!(set.insert(served(apex)).is_none());
+        }
+        check(&set, "example.org", Some("example.org."));
+        check(&set, "a.b.example.org", Some("example.org."));
+        check(&set, "sub.example.org", Some("sub.example.org."));
+        check(&set, "sub.sub.example.org", Some("sub.example.org."));
+        check(&set, "x.deep.sub.sub.example.org", Some("deep.sub.sub.example.org."));
+        check(&set, "badexample.org", None);
+        check(&set, "org", None);
+        check(&set, ".", None);
+        let longest = format!("{}example.org", "a.".repeat(121));
+        check(&set, &longest, Some("example.org."));
+        assert_eq!(set.len(), 3);
+        assert_eq!(set.iter().count(), 3);
+    }
+
+    #[test]
+    fn rfc4035_3_1_4_1_the_zone_above_an_apex_is_found() {
+        let mut set = ZoneSet::new();
+        set.insert(served("example.org"));
+        set.insert(served("sub.example.org"));
+        let above =
+            |apex: &str| set.find_above(&apex.parse().expect("name")).map(|served| served.zone.apex().to_string());
+        assert_eq!(above("sub.example.org").as_deref(), Some("example.org."));
+        assert_eq!(above("example.org"), None);
+        assert_eq!(above("."), None);
+    }
+
+    #[test]
+    fn the_root_zone_encloses_everything() {
+        let mut set = ZoneSet::new();
+        let text = "$ORIGIN .\n$TTL 1\n. SOA ns h 1 2 3 4 5\n. NS ns.\nns. A 192.0.2.1\n";
+        let (zone, _) = Zone::from_text(Path::new("root.zone"), text).expect("zone");
+        set.insert(Arc::new(ServedZone { zone: Arc::new(zone), pools: Box::new([]) }));
+        check(&set, "a.example.org", Some("."));
+        check(&set, ".", Some("."));
+    }
+
+    #[test]
+    fn changed_clone_leaves_the_old_set_alone() {
+        let mut set = ZoneSet::new();
+        set.insert(served("example.org"));
+        let mut changed = set.clone();
+        assert!(changed.insert(served("example.org")).is_some(), "the old zone comes back");
+        assert_eq!(changed.len(), 1);
+        assert!(changed.remove(&"example.org".parse().expect("name")).is_some());
+        assert!(changed.is_empty());
+        check(&set, "example.org", Some("example.org."));
+        assert!(set.get(&"example.org".parse().expect("name")).is_some());
+    }
+}
