@@ -5,3 +5,4 @@ pub mod geo;
 pub mod health;
 pub mod name;
 pub mod types;
+pub mod zone;

@@ -1,0 +1,265 @@
+//! The rules between the records of a zone: what may stand beside what, and where.
+//!
+//! Errors are what no answer could be right for; warnings are what can be served but is hardly meant.
+
+use std::collections::HashSet;
+
+use super::{
+    Found, Zone,
+    build::{Builder, POOL_TYPE, Staged},
+    findings::{Findings, Spot},
+    rtype,
+    store::{Marks, Node},
+    tree::NodeId,
+};
+use crate::name::{self, Name};
+
+/// Refuses records that are not at or below the apex (RFC 1035 §5.2).
+pub(super) fn refuse_outside(builder: &Builder, findings: &mut Findings<'_>, apex: NodeId, at_name: &[Staged]) {
+    for record in at_name {
+        if record.rtype == rtype::SOA {
+            continue;
+        }
+        let (owner, apex) = (shown(builder, record.node), shown(builder, apex));
+        let hint = "a name without a final dot is relative to $ORIGIN";
+        findings.error_hint(record.spot, format!("`{owner}` is outside of zone `{apex}`"), hint);
+    }
+}
+
+/// Checks the records of one name, sorted by type.
+pub(super) fn check_name(builder: &Builder, findings: &mut Findings<'_>, apex: NodeId, at_name: &[Staged]) {
+    let Some(first) = at_name.first() else { return };
+    check_place(builder, findings, apex, at_name);
+    if let [_] = at_name
+        && first.node != apex
+    {
+        return;
+    }
+    for rrset in at_name.chunk_by(|left, right| left.rtype == right.rtype) {
+        check_rrset(builder, findings, rrset);
+    }
+    check_neighbours(builder, findings, apex, at_name);
+}
+
+/// Checks whether records may be where they are: below a cut or a DNAME nothing answers.
+fn check_place(builder: &Builder, findings: &mut Findings<'_>, apex: NodeId, at_name: &[Staged]) {
+    let Some(first) = at_name.first() else { return };
+    let (mut at, mut occluded_by) = (first.node, None);
+    while at != apex {
+        at = builder.tree.parent(at);
+        // Names above have smaller numbers, so they were packed before.
+        let marks = builder.tree.extent(at).marks;
+        if marks.has(Marks::CUT) || marks.has(Marks::DNAME) {
+            occluded_by = Some((at, marks));
+        }
+        if at == apex || at == NodeId::ROOT {
+            break;
+        }
+    }
+    let is_cut = first.node != apex && at_name.iter().any(|record| record.rtype == rtype::NS);
+    let is_wildcard = builder.tree.label(first.node) == b"*";
+    for record in at_name {
+        if record.rtype == rtype::SOA && record.node != apex {
+            continue;
+        }
+        match occluded_by {
+            Some((by, _)) if record.rtype == POOL_TYPE => {
+                let by = shown(builder, by);
+                findings.error(record.spot, format!("POOL never answers here: `{by}` is delegated or redirected"));
+            }
+            Some((by, marks)) if marks.has(Marks::DNAME) => {
+                let by = shown(builder, by);
+                findings.warning(
+                    record.spot,
+                    format!("never answers: `{by}` is redirected by DNAME"),
+                    "remove it, or the DNAME",
+                );
+            }
+            Some((by, _)) if !matches!(record.rtype, rtype::A | rtype::AAAA) => {
+                let by = shown(builder, by);
+                findings.warning(record.spot, format!("never answers: `{by}` is delegated"), "only glue belongs here");
+            }
+            _ => {}
+        }
+        match record.rtype {
+            POOL_TYPE if is_cut => {
+                findings.error_hint(record.spot, "POOL at a delegation", "whoever the NS records name answers here");
+            }
+            rtype::NS if is_wildcard && is_cut => {
+                findings.error_hint(record.spot, "NS at a wildcard", "a delegation has one name (RFC 4592 §4.2)");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Checks the records of one name and type.
+fn check_rrset(builder: &Builder, findings: &mut Findings<'_>, rrset: &[Staged]) {
+    let Some((first, others)) = rrset.split_first() else { return };
+    let name = shown_type(first.rtype);
+    for other in others {
+        let line = findings.line(first.spot, other.spot);
+        match first.rtype {
+            POOL_TYPE => {
+                let pool = builder.pool_of(first);
+                let hint = "make a pool of both in the configuration and name that";
+                findings.error_hint(other.spot, format!("second POOL at one name; `{pool}` is on {line}"), hint);
+            }
+            // Said already, at the SOA.
+            rtype::SOA => {}
+            rtype::CNAME | rtype::DNAME if builder.rdata_of(other) != builder.rdata_of(first) => {
+                findings.error(other.spot, format!("second {name} at one name; the first is on {line}"));
+            }
+            // The signatures of one name cover RRsets of different TTLs (RFC 4034 §3).
+            rtype::RRSIG => {}
+            _ if other.ttl != first.ttl => {
+                let (ttl, first_ttl) = (other.ttl.get(), first.ttl.get());
+                let message = format!("TTL {ttl} differs from {first_ttl} of the {name} record on {line}");
+                findings.error_hint(
+                    other.spot,
+                    message,
+                    "the records of one name and type have one TTL (RFC 2181 §5.2)",
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Checks which types stand at one name.
+fn check_neighbours(builder: &Builder, findings: &mut Findings<'_>, apex: NodeId, at_name: &[Staged]) {
+    let first_of = |rtype| at_name.iter().find(|record| record.rtype == rtype);
+    let owner = at_name.first().map_or(NodeId::ROOT, |record| record.node);
+    if let Some(cname) = first_of(rtype::CNAME) {
+        let other = at_name.iter().find(|record| !matches!(record.rtype, rtype::CNAME | rtype::RRSIG | rtype::NSEC));
+        if owner == apex {
+            let hint = "at the apex write POOL, or addresses";
+            findings.error_hint(cname.spot, "CNAME at the apex", hint);
+        } else if let Some(other) = other {
+            let (later, earlier) = in_order(cname, other);
+            let line = findings.line(earlier.spot, later.spot);
+            let (later_type, earlier_type) = (shown_type(later.rtype), shown_type(earlier.rtype));
+            let message = format!("{later_type} beside the {earlier_type} on {line}");
+            findings.error_hint(later.spot, message, "a CNAME stands alone at its name (RFC 1034 §3.6.2)");
+        }
+    }
+    if let Some(dname) = first_of(rtype::DNAME)
+        && owner != apex
+        && let Some(ns) = first_of(rtype::NS)
+    {
+        let (later, earlier) = in_order(dname, ns);
+        let line = findings.line(earlier.spot, later.spot);
+        let (later_type, earlier_type) = (shown_type(later.rtype), shown_type(earlier.rtype));
+        let message = format!("{later_type} beside the {earlier_type} on {line}");
+        findings.error_hint(later.spot, message, "a name is delegated or redirected, not both (RFC 6672 §2.3)");
+    }
+    if let Some(pool) = first_of(POOL_TYPE)
+        && let Some(address) = first_of(rtype::A).or(first_of(rtype::AAAA))
+    {
+        let (later, earlier) = in_order(pool, address);
+        let line = findings.line(earlier.spot, later.spot);
+        let (later_type, earlier_type) = (shown_type(later.rtype), shown_type(earlier.rtype));
+        let message = format!("{later_type} beside the {earlier_type} on {line}");
+        let name = builder.pool_of(pool);
+        findings.error_hint(later.spot, message, format!("the addresses of this name come from pool `{name}`"));
+    }
+}
+
+/// Checks what can only be seen once all names are known: the apex, and what records point at.
+pub(super) fn check_zone(
+    builder: &Builder,
+    findings: &mut Findings<'_>,
+    zone: &Zone,
+    soa: &Staged,
+    records: &[Staged],
+) {
+    let has_ns = zone.node(zone.apex.as_wire()).is_some_and(|apex| apex.rrset(rtype::NS).is_some());
+    if !has_ns && !findings.has_errors() {
+        let apex = zone.apex();
+        let hint = "name the nameservers of this zone, such as `@ NS ns1`";
+        findings.error_hint(soa.spot, format!("zone `{apex}` has no NS at its apex"), hint);
+    }
+    // While something is missing from the zone because it could not be read, nothing can be said to be missing.
+    if findings.has_errors() {
+        return;
+    }
+    for record in records {
+        let target_at = match record.rtype {
+            rtype::NS => 0,
+            rtype::MX => 2,
+            rtype::SRV => 6,
+            _ => continue,
+        };
+        let target = builder.rdata_of(record).get(target_at..).unwrap_or_default().to_ascii_lowercase();
+        check_target(zone, findings, record, &zone.tree.wire(record.node), &target);
+    }
+}
+
+fn check_target(zone: &Zone, findings: &mut Findings<'_>, record: &Staged, owner: &[u8], target: &[u8]) {
+    if !is_within(target, zone.apex.as_wire()) {
+        return;
+    }
+    let (kind, name) =
+        (shown_type(record.rtype), Name::from_wire(target).map_or(String::new(), |name| name.to_string()));
+    let has_address =
+        |node: Node<'_>| node.rrset(rtype::A).is_some() || node.rrset(rtype::AAAA).is_some() || node.pool().is_some();
+    match zone.find(target) {
+        Found::Exact(node) | Found::Wildcard { node, .. } if node.rrset(rtype::CNAME).is_some() => {
+            let hint = "point at the name that the addresses are at (RFC 2181 §10.3)";
+            findings.warning(record.spot, format!("{kind} points at `{name}`, which is a CNAME"), hint);
+        }
+        Found::Dname { .. } => {
+            let hint = "point at the name that the addresses are at (RFC 2181 §10.3)";
+            findings.warning(record.spot, format!("{kind} points at `{name}`, which DNAME redirects"), hint);
+        }
+        _ if record.rtype != rtype::NS => {}
+        Found::Exact(node) | Found::Wildcard { node, .. } if has_address(node) => {}
+        Found::Exact(_) | Found::Wildcard { .. } | Found::Missing => {
+            let hint = format!("add `{name} A` or `AAAA`");
+            findings.warning(record.spot, format!("nameserver `{name}` has no address"), hint);
+        }
+        // Below another delegation the address is for that one to know.
+        Found::Cut { .. } if !is_within(target, owner) || zone.node(target).is_some_and(has_address) => {}
+        Found::Cut { .. } => {
+            let hint =
+                format!("add `{name} A` or `AAAA`: nobody can reach a nameserver below the name it serves without");
+            findings.warning(record.spot, format!("nameserver `{name}` has no glue"), hint);
+        }
+    }
+}
+
+/// The records of an RRset without those that say the same as an earlier one (RFC 2181 §5).
+pub(super) fn without_duplicates<'r>(builder: &Builder, rrset: &'r [Staged]) -> Vec<&'r Staged> {
+    let mut seen = HashSet::with_capacity(rrset.len());
+    rrset.iter().filter(|record| seen.insert(comparable(record.rtype, builder.rdata_of(record)))).collect()
+}
+
+/// Rdata such that the same names in other letters compare as the same (RFC 4343).
+fn comparable(rtype: u16, rdata: &[u8]) -> Vec<u8> {
+    let name_at = match rtype {
+        rtype::NS | rtype::CNAME | rtype::PTR | rtype::DNAME => 0,
+        rtype::MX | rtype::AFSDB | rtype::RT | rtype::KX => 2,
+        rtype::SRV => 6,
+        _ => rdata.len(),
+    };
+    let mut comparable = rdata.to_vec();
+    comparable.get_mut(name_at..).unwrap_or_default().make_ascii_lowercase();
+    comparable
+}
+
+fn in_order<'r>(left: &'r Staged, right: &'r Staged) -> (&'r Staged, &'r Staged) {
+    let place = |spot: Spot| (spot.file, spot.start);
+    if place(left.spot) > place(right.spot) { (left, right) } else { (right, left) }
+}
+
+fn is_within(wire: &[u8], ancestor: &[u8]) -> bool {
+    std::iter::successors(Some(wire), |wire| name::parent(wire)).any(|wire| wire == ancestor)
+}
+
+fn shown(builder: &Builder, node: NodeId) -> String {
+    Name::from_wire(&builder.tree.wire(node)).map_or(String::new(), |name| name.to_string())
+}
+
+fn shown_type(rtype: u16) -> String {
+    if rtype == POOL_TYPE { super::POOL.to_owned() } else { rtype::show(rtype) }
+}
