@@ -97,6 +97,7 @@ pub struct Pool {
 
 /// What a pool consists of.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the common one, and is read for every answer")]
 pub enum Members {
     /// Realservers.
     Realservers(Realservers),
@@ -208,6 +209,8 @@ pub struct Realserver {
     pub health_v6: Health,
     /// What an operator has set.
     pub admin: Admin,
+    /// Why it is down or not ready, for explanations: the probe's error, the operator's words.
+    pub why: Option<Arc<str>>,
 }
 
 impl Realserver {
@@ -221,8 +224,11 @@ impl Realserver {
 
     /// Addresses in the order in which they should be tried: those not down first, IPv4 before IPv6.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        let each = || [(self.address(Family::V4), self.health_v4), (self.address(Family::V6), self.health_v6)].into_iter();
-        let pick = |wanted: bool| each().filter(move |(_, health)| (*health != Health::Down) == wanted).filter_map(|(address, _)| address);
+        let each =
+            || [(self.address(Family::V4), self.health_v4), (self.address(Family::V6), self.health_v6)].into_iter();
+        let pick = |wanted: bool| {
+            each().filter(move |(_, health)| (*health != Health::Down) == wanted).filter_map(|(address, _)| address)
+        };
         pick(true).chain(pick(false))
     }
 

@@ -209,3 +209,258 @@ impl Record<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::mmdb::{
+        Branch,
+        Value::{self as Field, Double, List, Number, Text},
+        Writer, map,
+    };
+    use super::*;
+
+    /// Reads what `writer` wrote; the answer is what stands for each of `addresses`.
+    fn read_back(writer: &Writer, addresses: &[&str]) -> Vec<String> {
+        let mut locations = Locations::new();
+        let contents = parse(writer.bytes(), &mut locations).expect("sound");
+        let locate = |address: &&str| {
+            let id = match address.parse().expect("address") {
+                IpAddr::V4(address) => contents.v4.get(address.to_bits()),
+                IpAddr::V6(address) => contents.v6.get(address.to_bits()),
+            };
+            locations.get(id.expect("every address is in a range")).to_string()
+        };
+        addresses.iter().map(locate).collect()
+    }
+
+    fn check(record: Field, expected: &str) {
+        let shown = format!("{record:?}");
+        let writer = Writer::new(4, &[("192.0.2.0/24", record)]);
+        assert_eq!(read_back(&writer, &["192.0.2.1", "192.0.3.1"]), [expected, "unknown"], "{shown}");
+    }
+
+    #[test]
+    fn nested_layouts_of_maxmind_and_dbip() {
+        let names = |name| map([("en", Text(name)), ("de", Text(name))]);
+        check(
+            map([
+                ("city", map([("geoname_id", Number(5_391_959)), ("names", names("San Francisco"))])),
+                ("continent", map([("code", Text("NA")), ("names", names("North America"))])),
+                ("country", map([("iso_code", Text("US")), ("names", names("United States"))])),
+                (
+                    "location",
+                    map([("latitude", Double(37.8)), ("longitude", Double(-122.4)), ("metro_code", Number(807))]),
+                ),
+                ("registered_country", map([("iso_code", Text("DE")), ("names", names("Germany"))])),
+                ("subdivisions", List(vec![map([("iso_code", Text("CA"))]), map([("iso_code", Text("075"))])])),
+            ]),
+            "north-america, US-CA",
+        );
+        check(
+            map([("autonomous_system_number", Number(64500)), ("autonomous_system_organization", Text("Example"))]),
+            "AS64500",
+        );
+        check(
+            map([
+                ("country", map([("iso_code", Text("GB"))])),
+                ("traits", map([("autonomous_system_number", Number(64500))])),
+            ]),
+            "europe, GB, AS64500",
+        );
+        check(
+            map([
+                ("country", map([("iso_code", Text("GB"))])),
+                ("subdivisions", List(vec![map([("names", names("Kent"))])])),
+            ]),
+            "europe, GB",
+        );
+    }
+
+    #[test]
+    fn flat_layouts_of_ip_location_db_and_ipinfo() {
+        check(map([("country_code", Text("NL"))]), "europe, NL");
+        check(
+            map([
+                ("city", Text("Cape Town")),
+                ("country_code", Text("ZA")),
+                ("latitude", Double(-33.9)),
+                ("state1", Text("Western Cape")),
+            ]),
+            "africa, ZA",
+        );
+        check(map([("autonomous_system_number", Number(64500))]), "AS64500");
+        check(
+            map([
+                ("asn", Text("AS64500")),
+                ("continent", Text("North America")),
+                ("continent_code", Text("NA")),
+                ("country", Text("Canada")),
+                ("country_code", Text("CA")),
+            ]),
+            "north-america, CA, AS64500",
+        );
+        check(map([("continent", Text("AS")), ("country", Text("TR")), ("asn", Number(64500))]), "asia, TR, AS64500");
+    }
+
+    #[test]
+    fn continent_is_the_databases_word_else_the_countrys() {
+        check(
+            map([("continent", map([("code", Text("EU"))])), ("country", map([("iso_code", Text("TR"))]))]),
+            "europe, TR",
+        );
+        check(map([("country", map([("iso_code", Text("TR"))]))]), "asia, TR");
+        check(map([("continent", map([("code", Text("EU"))]))]), "europe");
+    }
+
+    #[test]
+    fn registered_country_is_not_where_the_users_are() {
+        check(map([("registered_country", map([("iso_code", Text("DE"))]))]), "unknown");
+    }
+
+    #[test]
+    fn fields_in_another_shape_count_as_missing() {
+        for field in
+            [Number(7), Double(7.5), Text("nonsense"), List(vec![Number(1)]), map([("iso_code", Number(1))]), map([])]
+        {
+            let fields = ["continent", "country", "country_code", "subdivisions", "autonomous_system_number"];
+            let fields = fields.map(|name| (name, if name.starts_with("auto") { Text("none") } else { field.clone() }));
+            check(Field::Map(fields.into()), "unknown");
+        }
+        check(map([("country_code", Text("ZZ")), ("asn", Number(0))]), "unknown");
+        check(map([("subdivisions", List(vec![map([("iso_code", Text("CA"))])]))]), "unknown");
+    }
+
+    fn country(code: &'static str) -> Field {
+        map([("country_code", Text(code))])
+    }
+
+    #[test]
+    fn every_record_size_and_version_reads_the_same() {
+        let networks =
+            [("0.0.0.0/1", country("US")), ("64.0.0.0/24", country("DE")), ("255.255.255.255/32", country("JP"))];
+        let addresses = ["0.0.0.0", "63.255.255.255", "64.0.0.255", "64.0.1.0", "128.0.0.0", "255.255.255.255"];
+        for ip_version in [4, 6] {
+            for record_size in [24, 28, 32] {
+                let writer = Writer { record_size, ..Writer::new(ip_version, &networks) };
+                let expected = [
+                    "north-america, US",
+                    "north-america, US",
+                    "europe, DE",
+                    "north-america, US",
+                    "unknown",
+                    "asia, JP",
+                ];
+                assert_eq!(read_back(&writer, &addresses), expected, "version {ip_version}, {record_size} bits");
+            }
+        }
+    }
+
+    #[test]
+    fn aliases_of_ipv4_count_for_nothing() {
+        let networks = [("192.0.2.0/24", country("US")), ("2001:db8::/32", country("DE"))];
+        let (plain, aliased) = (Writer::new(6, &networks), Writer::new(6, &networks).alias());
+        let addresses = ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "2002:c000:201::1"];
+        let expected = ["north-america, US", "europe, DE", "unknown", "unknown"];
+        for writer in [plain, aliased] {
+            assert_eq!(read_back(&writer, &addresses), expected);
+            assert_eq!(parse(writer.bytes(), &mut Locations::new()).expect("sound").networks, 2);
+        }
+    }
+
+    #[test]
+    fn one_record_for_all_of_ipv4() {
+        // The same record serves IPv6 networks: an alias, to a reader that looks at nothing but where branches lead.
+        let mut writer = Writer::new(6, &[("0.0.0.0/0", country("US")), ("2001:db8::/32", country("DE"))]);
+        writer.nodes[0][1] = Branch::Record(0);
+        assert_eq!(
+            read_back(&writer, &["203.0.113.1", "8000::1", "2001:db8::1"]),
+            ["north-america, US", "north-america, US", "europe, DE"]
+        );
+    }
+
+    fn small() -> Vec<u8> {
+        let city = map([
+            ("continent", map([("code", Text("NA"))])),
+            ("country", map([("iso_code", Text("US"))])),
+            ("subdivisions", List(vec![map([("iso_code", Text("CA"))])])),
+            ("autonomous_system_number", Number(64500)),
+        ]);
+        let networks = [("192.0.2.0/24", city), ("203.0.113.0/24", country("DE")), ("2001:db8::/32", country("JP"))];
+        let bytes = Writer::new(6, &networks).alias().bytes();
+        assert_eq!(parse(bytes.clone(), &mut Locations::new()).expect("sound before it is mangled").networks, 3);
+        bytes
+    }
+
+    #[test]
+    fn cut_short_is_an_error_at_every_length() {
+        let whole = small();
+        for length in 0..whole.len() {
+            let cut = whole[..length].to_vec();
+            assert!(parse(cut, &mut Locations::new()).is_err(), "{length} of {} bytes", whole.len());
+        }
+    }
+
+    #[test]
+    fn any_flipped_bit_is_an_error_or_another_database() {
+        let whole = small();
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(contents) = parse(bytes, &mut Locations::new()) {
+                assert!(contents.v4.get(0).is_some() && contents.v6.get(0).is_some(), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn tree_whose_branches_meet_again_ends_soon() {
+        // Both branches of each node lead to the next one: 2^31 ways and 2^127 ways to the end.
+        for (ip_version, depth) in [(4, 32), (6, 128)] {
+            for end in [Branch::Empty, Branch::Record(0)] {
+                let mut writer = Writer::new(ip_version, &[("::/1", country("US"))]);
+                writer.nodes = (1..depth).map(|next| [Branch::Node(next); 2]).chain([[end; 2]]).collect();
+                let error = parse(writer.bytes(), &mut Locations::new()).expect_err("tangled");
+                assert!(matches!(error, ReadError::Tangled), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn tree_that_leads_back_is_an_error() {
+        let mut writer = Writer::new(4, &[("192.0.2.0/24", country("US"))]);
+        writer.nodes[3] = [Branch::Node(0); 2];
+        assert!(matches!(
+            parse(writer.bytes(), &mut Locations::new()),
+            Err(ReadError::Unsound(_) | ReadError::Tangled)
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn mangled_bytes_never_panic(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..24)) {
+            let mut bytes = small();
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let _ = parse(bytes, &mut Locations::new());
+        }
+
+        #[test]
+        fn random_bytes_are_an_error(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            prop_assert!(parse(bytes, &mut Locations::new()).is_err());
+        }
+
+        #[test]
+        fn random_bytes_with_sound_metadata_never_panic(start in prop::collection::vec(any::<u8>(), 2000)) {
+            let mut bytes = small();
+            let n_tree = bytes.len() - 300;
+            for (byte, random) in bytes.iter_mut().take(n_tree).zip(start) {
+                *byte = random;
+            }
+            let _ = parse(bytes, &mut Locations::new());
+        }
+    }
+}

@@ -8,6 +8,8 @@ mod codes;
 mod database;
 mod key;
 mod location;
+#[cfg(test)]
+mod mmdb;
 mod ranges;
 mod table;
 
@@ -103,5 +105,197 @@ impl Geo {
     /// The databases in the order they were read.
     pub fn databases(&self) -> &[Database] {
         &self.databases
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write as _};
+
+    use super::mmdb::{
+        Value::{self, List, Number, Text},
+        Writer, map,
+    };
+    use super::*;
+    use crate::types::Family;
+
+    fn shipped() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("geoip/country.mmdb")
+    }
+
+    fn located(geo: &Geo, address: &str) -> String {
+        geo.locate(address.parse().expect(address)).to_string()
+    }
+
+    /// Blocks that a country's own research network, registry or incumbent has held for decades.
+    const WELL_KNOWN: [(&str, &str); 24] = [
+        ("8.8.8.8", "north-america, US"),
+        ("18.0.0.1", "north-america, US"),
+        ("132.246.1.1", "north-america, CA"),
+        ("193.0.6.139", "europe, NL"),
+        ("194.25.0.60", "europe, DE"),
+        ("212.27.40.240", "europe, FR"),
+        ("192.36.148.17", "europe, SE"),
+        ("133.11.0.1", "asia, JP"),
+        ("202.12.27.33", "asia, JP"),
+        ("130.102.1.1", "oceania, AU"),
+        ("139.130.4.5", "oceania, AU"),
+        ("200.160.2.3", "south-america, BR"),
+        ("200.7.84.1", "south-america, UY"),
+        ("196.25.1.1", "africa, ZA"),
+        ("2001:67c:2e8::1", "europe, NL"),
+        ("2001:4860:4860::8888", "north-america, US"),
+        ("2001:dc0::1", "oceania, AU"),
+        ("2001:388::1", "oceania, AU"),
+        ("2001:12ff::1", "south-america, BR"),
+        ("2804::1", "south-america, BR"),
+        // Nobody's: private, documentation, mapped.
+        ("10.0.0.1", "unknown"),
+        ("192.0.2.1", "unknown"),
+        ("fd00::1", "unknown"),
+        ("::ffff:8.8.8.8", "unknown"),
+    ];
+
+    #[test]
+    fn shipped_database_knows_well_known_addresses() {
+        let geo = Geo::load(&[shipped()]).expect("sound");
+        for (address, expected) in WELL_KNOWN {
+            assert_eq!(located(&geo, address), expected, "{address}");
+        }
+        let [database] = geo.databases() else { panic!("one database") };
+        assert_eq!(&*database.path, shipped());
+        assert!(database.networks > 100_000 && database.build_epoch > 1_700_000_000, "{database:?}");
+    }
+
+    #[test]
+    fn table_of_the_shipped_database_is_its_locations_and_honest() {
+        let geo = Geo::load(&[shipped()]).expect("sound");
+        let keys = Continent::ALL
+            .into_iter()
+            .zip(1..)
+            .map(|(continent, class)| (Key::Continent(continent), Class(class)))
+            .collect();
+        let rules = Rules { keys, nets: Vec::new(), default: Class(0) };
+        let table = Table::compile(&geo, &rules);
+        let class_of = |address: IpAddr| {
+            let continent = geo.locate(address).continent;
+            let class = continent.and_then(|continent| Continent::ALL.iter().position(|&other| other == continent));
+            class.map_or(0, |position| position + 1)
+        };
+        assert!(!table.is_constant(Family::V4) && !table.is_constant(Family::V6));
+
+        let mut random = fastrand::Rng::with_seed(4711);
+        let known: Vec<IpAddr> = WELL_KNOWN.iter().map(|(address, _)| address.parse().expect("address")).collect();
+        for _ in 0..20_000 {
+            let address = match *random.choice(&known).expect("not empty") {
+                IpAddr::V4(_) => IpAddr::from(random.u32(..).to_be_bytes()),
+                IpAddr::V6(near) => {
+                    IpAddr::from((near.to_bits() ^ random.u128(..) >> random.u32(3..128)).to_be_bytes())
+                }
+            };
+            let (class, length) = table.lookup(address);
+            assert_eq!(usize::from(class.0), class_of(address), "{address}");
+            let within = ipnet::IpNet::new(address, length).expect("length in range");
+            for other in [within.network(), within.broadcast()] {
+                assert_eq!(table.lookup(other), (class, length), "{other} within {within}");
+            }
+        }
+    }
+
+    #[test]
+    fn broken_files_are_errors_that_name_the_path() {
+        let directory = tempfile::tempdir().expect("directory");
+        let whole = fs::read(shipped()).expect("shipped database");
+        let write = |name: &str, bytes: &[u8]| {
+            let path = directory.path().join(name);
+            fs::File::create(&path).and_then(|mut file| file.write_all(bytes)).expect("written");
+            path
+        };
+        let garbage: Vec<u8> = std::iter::repeat_with({
+            let mut random = fastrand::Rng::with_seed(1);
+            move || random.u8(..)
+        })
+        .take(100_000)
+        .collect();
+        let paths = [
+            directory.path().join("absent.mmdb"),
+            directory.path().to_owned(),
+            write("empty.mmdb", b""),
+            write("garbage.mmdb", &garbage),
+            write("half.mmdb", &whole[..whole.len() / 2]),
+            write("no-start.mmdb", &whole[whole.len() / 2..]),
+            write("no-end.mmdb", &whole[..whole.len() - 1]),
+        ];
+        let errors = Geo::load(&paths).expect_err("none is sound");
+        assert_eq!(errors.0.len(), paths.len());
+        for (error, path) in errors.0.iter().zip(&paths) {
+            assert!(error.message.starts_with(&format!("cannot use geo database `{}`: ", path.display())), "{error}");
+            assert!(error.hint.is_some());
+        }
+        let one_of_two = Geo::load(&[shipped(), paths[4].clone()]).expect_err("one is broken");
+        assert_eq!(one_of_two.counts(), (1, 0));
+    }
+
+    #[test]
+    fn later_databases_add_what_earlier_ones_lack() {
+        let directory = tempfile::tempdir().expect("directory");
+        let write = |name: &str, networks: &[(&str, Value)]| {
+            let path = directory.path().join(name);
+            fs::write(&path, Writer::new(6, networks).bytes()).expect("written");
+            path
+        };
+        let country = |code| map([("country_code", Text(code))]);
+        let city = |code, subdivision| {
+            map([
+                ("country", map([("iso_code", Text(code))])),
+                ("subdivisions", List(vec![map([("iso_code", Text(subdivision))])])),
+            ])
+        };
+        let asn = |number| map([("autonomous_system_number", Number(number))]);
+        let paths = [
+            write("country.mmdb", &[("192.0.2.0/25", country("US")), ("2001:db8::/32", country("DE"))]),
+            write("city.mmdb", &[("192.0.2.0/24", city("US", "CA")), ("2001:db8::/33", city("FR", "IDF"))]),
+            write(
+                "asn.mmdb",
+                &[("192.0.2.64/26", asn(64500)), ("192.0.2.128/26", asn(64501)), ("198.51.100.0/24", asn(64502))],
+            ),
+            write("asn2.mmdb", &[("192.0.2.0/24", asn(64510))]),
+        ];
+        let geo = Geo::load(&paths).expect("sound");
+        for (address, expected) in [
+            ("192.0.2.0", "north-america, US-CA, AS64510"),
+            ("192.0.2.64", "north-america, US-CA, AS64500"),
+            ("192.0.2.128", "north-america, US-CA, AS64501"),
+            ("192.0.2.255", "north-america, US-CA, AS64510"),
+            ("198.51.100.1", "AS64502"),
+            ("203.0.113.1", "unknown"),
+            // The first database says Germany, so the second one's French region does not apply.
+            ("2001:db8::1", "europe, DE"),
+            ("2001:db8:8000::1", "europe, DE"),
+        ] {
+            assert_eq!(located(&geo, address), expected, "{address}");
+        }
+        let networks: Vec<usize> = geo.databases().iter().map(|database| database.networks).collect();
+        assert_eq!(networks, [2, 2, 3, 1]);
+
+        // AS before subdivision before country before continent, and the scope follows.
+        let keys = ["AS64500", "US-CA", "US", "europe"].into_iter().zip(1..);
+        let keys = keys.map(|(key, class)| (key.parse().expect(key), Class(class))).collect();
+        let table = Table::compile(&geo, &Rules { keys, nets: Vec::new(), default: Class(0) });
+        for (address, class, length) in [
+            ("192.0.2.64", 1, 26),
+            ("192.0.2.0", 2, 26),
+            ("192.0.2.128", 2, 25),
+            ("198.51.100.1", 0, 6),
+            ("2001:db8::1", 4, 32),
+        ] {
+            assert_eq!(table.lookup(address.parse().expect(address)), (Class(class), length), "{address}");
+        }
+    }
+
+    #[test]
+    fn without_a_database_nothing_is_known() {
+        assert_eq!(located(&Geo::empty(), "8.8.8.8"), "unknown");
+        assert_eq!(Geo::load(&[]).expect("nothing to go wrong").databases(), []);
     }
 }

@@ -11,8 +11,8 @@ pub(super) trait Bits: Copy + Ord {
     fn previous(self) -> Option<Self>;
     /// How many leading bits are the same.
     fn common_bits(self, other: Self) -> u8;
-    /// The leading `bits` as a number; at most 16.
-    fn leading(self, bits: u32) -> usize;
+    /// The `count` bits after the first `skip`, as a number; both at most 16.
+    fn bits(self, skip: u32, count: u32) -> usize;
 }
 
 macro_rules! impl_bits {
@@ -34,8 +34,8 @@ macro_rules! impl_bits {
             }
 
             #[allow(clippy::cast_possible_truncation)] // at most 16 bits are left
-            fn leading(self, bits: u32) -> usize {
-                self.checked_shr(Self::BITS - bits).unwrap_or(0) as usize
+            fn bits(self, skip: u32, count: u32) -> usize {
+                (self << skip).checked_shr(Self::BITS - count).unwrap_or(0) as usize
             }
         }
     };

@@ -166,37 +166,75 @@ fn flatten<A: Bits>(mut nets: Vec<(A, A, Class)>) -> Ranges<A, Option<Class>> {
     Ranges::from_stretches(None, stretches)
 }
 
-/// Ranges with an index: the leading bits of an address lead to the few ranges that begin with the same bits.
+/// Ranges with an index of two levels.
+///
+/// The first bits of an address lead to a bucket, some bits after them to a slot of it: the more ranges begin in a bucket, the more
+/// bits. So a slot has a few ranges, although IPv6 crowds into a few corners of its space.
 #[derive(Debug)]
 struct Sorted<A> {
     /// First address of each range, ascending, the first one 0. Neighbours differ in class.
     starts: Box<[A]>,
     classes: Box<[Class]>,
-    /// At `i`: how many ranges begin with leading bits below `i`. One entry more than there are values of the leading bits.
-    index: Box<[u32]>,
-    index_bits: u32,
+    /// By the first `bucket_bits`.
+    buckets: Box<[Bucket]>,
+    bucket_bits: u32,
+    /// How many ranges begin before each slot. One entry more than there are slots.
+    slots: Box<[u32]>,
 }
 
-/// 65,537 entries of four bytes: what still fits the cache of a core.
+/// Where the slots of a bucket are.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    first_slot: u32,
+    slot_bits: u32,
+}
+
+/// Most bits of either level.
 const INDEX_BITS_MAX: u32 = 16;
 
 impl<A: Bits> Sorted<A> {
     fn new(ranges: Ranges<A, Class>) -> Self {
         let (starts, classes) = ranges.into_parts();
-        let index_bits = starts.len().ilog2().min(INDEX_BITS_MAX);
-        let mut index = vec![0u32; (1 << index_bits) + 1];
-        for &start in &starts {
-            index[start.leading(index_bits) + 1] += 1;
+        let bucket_bits = starts.len().ilog2().min(INDEX_BITS_MAX);
+        let mut n_starts = vec![0u32; 1 << bucket_bits];
+        for start in &starts {
+            n_starts[start.bits(0, bucket_bits)] += 1;
         }
-        for slot in 1..index.len() {
-            index[slot] += index[slot - 1];
+        let mut n_slots = 0;
+        let to_bucket = |n_starts: u32| {
+            let bucket = Bucket {
+                first_slot: n_slots,
+                slot_bits: n_starts.max(1).ilog2().saturating_sub(1).min(INDEX_BITS_MAX),
+            };
+            n_slots += 1 << bucket.slot_bits;
+            bucket
+        };
+        let buckets = n_starts.into_iter().map(to_bucket).collect();
+        let mut sorted =
+            Self { starts: starts.into(), classes: classes.into(), buckets, bucket_bits, slots: [].into() };
+
+        let mut slots = vec![0; n_slots as usize + 1];
+        for &start in &sorted.starts {
+            slots[sorted.slot(start) + 1] += 1;
         }
-        Self { starts: starts.into(), classes: classes.into(), index: index.into(), index_bits }
+        let mut n_before = 0;
+        for slot in &mut slots {
+            n_before += *slot;
+            *slot = n_before;
+        }
+        sorted.slots = slots.into();
+        sorted
+    }
+
+    fn slot(&self, address: A) -> usize {
+        let bucket = self.buckets[address.bits(0, self.bucket_bits)];
+        bucket.first_slot as usize + address.bits(self.bucket_bits, bucket.slot_bits)
     }
 
     fn lookup(&self, address: A) -> (Class, u8) {
-        let slot = address.leading(self.index_bits);
-        let (low, high) = (self.index[slot] as usize, self.index[slot + 1] as usize);
+        let slot = self.slot(address);
+        let (low, high) = (self.slots[slot] as usize, self.slots[slot + 1] as usize);
+        // At least 1: the first range begins at the first address.
         let after = low + self.starts[low..high].partition_point(|&start| start <= address);
         let range = after - 1;
 
@@ -207,6 +245,288 @@ impl<A: Bits> Sorted<A> {
     }
 
     fn size_bytes(&self) -> usize {
-        size_of_val(&*self.starts) + size_of_val(&*self.classes) + size_of_val(&*self.index)
+        size_of_val(&*self.starts)
+            + size_of_val(&*self.classes)
+            + size_of_val(&*self.buckets)
+            + size_of_val(&*self.slots)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use proptest::prelude::*;
+
+    use super::super::location::{LocationId, Locations};
+    use super::*;
+
+    /// Few enough that rules and locations meet, with two continents, two countries of one of them, and a subdivision code twice.
+    fn location() -> impl Strategy<Value = Location> {
+        let country = prop::sample::select(vec!["", "US", "CA", "DE"]);
+        let subdivision = prop::sample::select(vec!["", "ON", "BE"]);
+        let asn = prop::option::of(1u32..4);
+        (country, subdivision, asn).prop_map(|(country, subdivision, asn)| {
+            let country = super::super::CountryCode::new(country);
+            let subdivision = country.and_then(|_| super::super::SubdivisionCode::new(subdivision));
+            Location { continent: country.map(|country| country.continent()), country, subdivision, asn }
+        })
+    }
+
+    fn key() -> impl Strategy<Value = Key> {
+        let keys = [
+            "default",
+            "europe",
+            "north-america",
+            "asia",
+            "US",
+            "CA",
+            "DE",
+            "US-ON",
+            "CA-ON",
+            "DE-BE",
+            "AS1",
+            "AS2",
+            "AS3",
+        ];
+        prop::sample::select(keys.map(|key| key.parse::<Key>().expect(key)).to_vec())
+    }
+
+    /// Addresses that crowd together, so that ranges and networks touch, nest and end at the ends of the space.
+    fn point() -> impl Strategy<Value = u128> {
+        let step = (0u128..16, 0u32..128, -1i128..2);
+        let crowded = step.prop_map(|(number, shift, off)| (number << shift).wrapping_add_signed(off));
+        prop_oneof![crowded.clone(), crowded.prop_map(|point| !point), any::<u128>()]
+    }
+
+    fn address(family: Family, point: u128) -> IpAddr {
+        match family {
+            // Both ends, since that is where points crowd.
+            Family::V4 => {
+                let [a, b, c, d, .., e, f, g, h] = point.to_be_bytes();
+                Ipv4Addr::from([a ^ e, b ^ f, c ^ g, d ^ h]).into()
+            }
+            Family::V6 => Ipv6Addr::from_bits(point).into(),
+        }
+    }
+
+    fn family() -> impl Strategy<Value = Family> {
+        prop::sample::select(vec![Family::V4, Family::V6])
+    }
+
+    fn net() -> impl Strategy<Value = IpNet> {
+        (family(), point(), 0u8..=128, any::<bool>()).prop_map(|(family, point, length, is_trunc)| {
+            let address = address(family, point);
+            let net =
+                IpNet::new(address, if address.is_ipv4() { length / 4 } else { length }).expect("length in range");
+            if is_trunc { net.trunc() } else { net }
+        })
+    }
+
+    fn geo() -> impl Strategy<Value = Geo> {
+        prop::collection::vec((net(), location()), 0..24).prop_map(|networks| {
+            let mut locations = Locations::new();
+            let (mut v4, mut v6) = (Vec::new(), Vec::new());
+            for (net, location) in networks {
+                let id = locations.intern(location);
+                match net {
+                    IpNet::V4(net) => v4.push((net.network().to_bits(), net.broadcast().to_bits(), id)),
+                    IpNet::V6(net) => v6.push((net.network().to_bits(), net.broadcast().to_bits(), id)),
+                }
+            }
+            v4.sort_by_key(|&(first, ..)| first);
+            v6.sort_by_key(|&(first, ..)| first);
+            let v4 = Ranges::from_stretches(LocationId::NOWHERE, v4);
+            Geo { v4, v6: Ranges::from_stretches(LocationId::NOWHERE, v6), locations, databases: Vec::new() }
+        })
+    }
+
+    fn rules() -> impl Strategy<Value = Rules> {
+        let class = || (0u16..4).prop_map(Class);
+        let keys = prop::collection::vec((key(), class()), 0..6);
+        let nets = prop::collection::vec((net(), class()), 0..10);
+        (keys, nets, class()).prop_map(|(keys, nets, default)| Rules { keys, nets, default })
+    }
+
+    /// The rule of the configuration, word by word.
+    fn naive(geo: &Geo, rules: &Rules, address: IpAddr) -> Class {
+        for length in (0..=128).rev() {
+            let net = rules.nets.iter().find(|(net, _)| net.prefix_len() == length && net.contains(&address));
+            if let Some(&(_, class)) = net {
+                return class;
+            }
+        }
+        let location = geo.locate(address);
+        let fits: [&dyn Fn(Key) -> bool; 5] = [
+            &|key| matches!(key, Key::Asn(asn) if location.asn == Some(asn)),
+            &|key| matches!(key, Key::Subdivision(country, code) if location.country == Some(country) && location.subdivision == Some(code)),
+            &|key| matches!(key, Key::Country(country) if location.country == Some(country)),
+            &|key| matches!(key, Key::Continent(continent) if location.continent == Some(continent)),
+            &|key| key == Key::Default,
+        ];
+        let rule = fits.iter().find_map(|fits| rules.keys.iter().find(|&&(key, _)| fits(key)));
+        rule.map_or(rules.default, |&(_, class)| class)
+    }
+
+    /// Every address at which the class can be another than one address before: between two of these it cannot change.
+    fn boundaries(geo: &Geo, rules: &Rules, family: Family) -> Vec<u128> {
+        let mut boundaries: Vec<u128> = match family {
+            Family::V4 => geo.v4.clone().into_parts().0.into_iter().map(u128::from).collect(),
+            Family::V6 => geo.v6.clone().into_parts().0,
+        };
+        for (net, _) in &rules.nets {
+            if family == Family::of(net.addr()) {
+                boundaries.extend([number(net.network()), number(net.broadcast()).wrapping_add(1)]);
+            }
+        }
+        boundaries.retain(|&boundary| family == Family::V6 || boundary <= u128::from(u32::MAX));
+        boundaries
+    }
+
+    fn number(address: IpAddr) -> u128 {
+        match address {
+            IpAddr::V4(address) => address.to_bits().into(),
+            IpAddr::V6(address) => address.to_bits(),
+        }
+    }
+
+    fn from_number(family: Family, number: u128) -> IpAddr {
+        match family {
+            Family::V4 => Ipv4Addr::from_bits(u32::try_from(number).expect("IPv4")).into(),
+            Family::V6 => Ipv6Addr::from_bits(number).into(),
+        }
+    }
+
+    /// The classes of all addresses in `net`, told from its first address and from those at which the class can change.
+    fn classes_within(geo: &Geo, rules: &Rules, net: IpNet) -> Vec<Class> {
+        let family = Family::of(net.addr());
+        let inside = |&number: &u128| net.contains(&from_number(family, number));
+        let mut numbers: Vec<u128> = boundaries(geo, rules, family).into_iter().filter(inside).collect();
+        numbers.push(number(net.network()));
+        let mut classes: Vec<Class> =
+            numbers.into_iter().map(|number| naive(geo, rules, from_number(family, number))).collect();
+        classes.sort();
+        classes.dedup();
+        classes
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn lookup_is_the_rules_read_word_by_word(geo in geo(), rules in rules(), family in family(), points in prop::collection::vec(point(), 8)) {
+            let table = Table::compile(&geo, &rules);
+            let edges = boundaries(&geo, &rules, family).into_iter().map(|number| from_number(family, number));
+            for address in points.into_iter().map(|point| address(family, point)).chain(edges) {
+                let expected = naive(&geo, &rules, address);
+                prop_assert_eq!(table.lookup(address).0, expected, "{}", address);
+                prop_assert_eq!(rules.explain(&geo, address).0, expected, "{}", address);
+            }
+        }
+
+        #[test]
+        fn prefix_is_the_shortest_with_the_same_class_everywhere(geo in geo(), rules in rules(), family in family(), points in prop::collection::vec(point(), 8)) {
+            let table = Table::compile(&geo, &rules);
+            let edges = boundaries(&geo, &rules, family).into_iter().map(|number| from_number(family, number));
+            for address in points.into_iter().map(|point| address(family, point)).chain(edges) {
+                let (class, length) = table.lookup(address);
+                let net = IpNet::new(address, length).expect("a prefix of the address's own family").trunc();
+                prop_assert_eq!(classes_within(&geo, &rules, net), [class], "within {}", net);
+                prop_assert_eq!(length == 0, table.is_constant(family));
+                if let Some(wider) = net.supernet() {
+                    prop_assert!(classes_within(&geo, &rules, wider).len() > 1, "{} would do", wider);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn index_finds_what_a_search_finds(starts in prop::collection::btree_set(point(), 0..3000), points in prop::collection::vec(point(), 64)) {
+            let stretches = starts.iter().zip(starts.iter().skip(1)).zip(0u16..);
+            let stretches = stretches.map(|((&first, &behind), class)| (first, behind - 1, Class(class)));
+            let ranges = Ranges::from_stretches(Class(u16::MAX), stretches);
+            let sorted = Sorted::new(ranges.clone());
+            for point in points.into_iter().chain(starts.iter().copied()).chain(starts.iter().map(|start| start.wrapping_sub(1))) {
+                prop_assert_eq!(Some(sorted.lookup(point).0), ranges.get(point));
+            }
+        }
+    }
+
+    fn check(rules: &Rules, expected: &[(&str, u16, u8)]) {
+        let table = Table::compile(&Geo::empty(), rules);
+        for &(address, class, length) in expected {
+            assert_eq!(table.lookup(address.parse().expect(address)), (Class(class), length), "{address}");
+        }
+    }
+
+    fn nets(nets: &[(&str, u16)]) -> Rules {
+        let nets = nets.iter().map(|&(net, class)| (net.parse().expect(net), Class(class))).collect();
+        Rules { keys: Vec::new(), nets, default: Class(0) }
+    }
+
+    #[test]
+    fn nothing_known_is_the_default_for_everybody() {
+        check(&nets(&[]), &[("0.0.0.0", 0, 0), ("255.255.255.255", 0, 0), ("::", 0, 0), ("2001:db8::1", 0, 0)]);
+        let table = Table::compile(&Geo::empty(), &nets(&[("::/1", 1)]));
+        assert!(table.is_constant(Family::V4) && !table.is_constant(Family::V6));
+    }
+
+    #[test]
+    fn longest_net_wins_and_scope_leaves_others_out() {
+        let rules = nets(&[("198.51.100.0/24", 1), ("198.51.0.0/16", 2), ("198.51.100.7/32", 3)]);
+        check(
+            &rules,
+            &[
+                ("198.51.100.7", 3, 32),
+                ("198.51.100.6", 1, 32),
+                ("198.51.100.1", 1, 30),
+                ("198.51.100.200", 1, 25),
+                ("198.51.101.0", 2, 24),
+                ("198.51.255.0", 2, 17),
+                ("198.50.0.0", 0, 16),
+                ("10.0.0.0", 0, 1),
+                ("2001:db8::1", 0, 0),
+            ],
+        );
+    }
+
+    #[test]
+    fn net_at_either_end_of_another_wins() {
+        let ends = [("0.0.0.0/32", 1), ("192.0.2.0/32", 2), ("192.0.2.255/32", 3), ("255.255.255.255/32", 4)];
+        let rules = nets(&[&[("0.0.0.0/0", 5), ("192.0.2.0/24", 6)], &ends[..]].concat());
+        let (first, last) = (("192.0.2.0", 2, 32), ("192.0.2.255", 3, 32));
+        check(&rules, &[("0.0.0.0", 1, 32), first, ("192.0.2.1", 6, 32), last, ("255.255.255.255", 4, 32)]);
+        check(&rules, &[("0.0.0.1", 5, 32), ("192.0.1.255", 5, 23), ("192.0.3.0", 5, 24), ("255.255.255.254", 5, 32)]);
+    }
+
+    #[test]
+    fn neighbours_of_one_class_are_one() {
+        let halves = nets(&[("0.0.0.0/1", 1), ("128.0.0.0/1", 1), ("2001:db8::/33", 1), ("2001:db8:8000::/33", 1)]);
+        check(&halves, &[("192.0.2.1", 1, 0), ("2001:db8::1", 1, 32)]);
+        check(&nets(&[("192.0.2.0/24", 0)]), &[("192.0.2.1", 0, 0)]);
+    }
+
+    #[test]
+    fn first_of_equal_rules_counts() {
+        check(&nets(&[("192.0.2.0/24", 1), ("192.0.2.9/24", 2)]), &[("192.0.2.1", 1, 24)]);
+    }
+
+    #[test]
+    fn mapped_addresses_are_looked_up_as_ipv6() {
+        check(&nets(&[("192.0.2.0/24", 1), ("::ffff:0:0/96", 2)]), &[("::ffff:192.0.2.1", 2, 96)]);
+    }
+
+    #[test]
+    fn explain_names_the_rule() {
+        let mut rules = nets(&[("192.0.2.9/24", 1)]);
+        rules.keys.push((Key::Default, Class(2)));
+        let explain = |rules: &Rules, address: &str| rules.explain(&Geo::empty(), address.parse().expect(address));
+        assert_eq!(explain(&rules, "192.0.2.1"), (Class(1), Rule::Net("192.0.2.0/24".parse().expect("net"))));
+        assert_eq!(explain(&rules, "203.0.113.1"), (Class(2), Rule::Key(Key::Default)));
+        rules.keys.clear();
+        assert_eq!(explain(&rules, "203.0.113.1"), (Class(0), Rule::Default));
     }
 }

@@ -54,7 +54,8 @@ impl Maglev {
 
     /// How much `key` prefers this realserver where attempts at slots have not found enough of them.
     pub fn score(&self, key: IpAddr, id: RealserverId) -> u64 {
-        let mut hasher = SipHasher24::new_with_keys(KEY_CLIENT, self.names.get(usize::from(id.0)).copied().unwrap_or(0));
+        let mut hasher =
+            SipHasher24::new_with_keys(KEY_CLIENT, self.names.get(usize::from(id.0)).copied().unwrap_or(0));
         write_address(&mut hasher, key);
         hasher.finish()
     }

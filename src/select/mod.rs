@@ -139,7 +139,12 @@ pub fn select<'s>(snapshot: &'s Snapshot, pool: PoolId, client: &Client) -> Rank
 }
 
 /// [`select`] with somebody listening.
-pub fn select_with<'s>(snapshot: &'s Snapshot, pool: PoolId, client: &Client, witness: &mut impl Witness) -> Ranking<'s> {
+pub fn select_with<'s>(
+    snapshot: &'s Snapshot,
+    pool: PoolId,
+    client: &Client,
+    witness: &mut impl Witness,
+) -> Ranking<'s> {
     let ranking = Ranking {
         realservers: SmallVec::new(),
         ttl: Ttl::MAX,

@@ -33,7 +33,8 @@ impl Sequence {
         let mut end = 0;
         let segments = weights.iter().enumerate().map(|(index, &level)| {
             let next_level = weights.get(index + 1).copied().unwrap_or(0);
-            let serving: Box<[_]> = members.iter().filter(|(_, weight)| weight.get() >= level).map(|(id, _)| *id).collect();
+            let serving: Box<[_]> =
+                members.iter().filter(|(_, weight)| weight.get() >= level).map(|(id, _)| *id).collect();
             let n_levels = u64::from((level - next_level) / divisor);
             end += n_levels * serving.len() as u64;
             Segment { end, members: serving }
@@ -75,7 +76,10 @@ mod tests {
 
     fn letters(weights: &[u16], n_turns: u64) -> String {
         let sequence = Sequence::new(&members(weights));
-        (0..n_turns).filter_map(|turn| sequence.at(turn)).map(|id| char::from(b'A' + u8::try_from(id.0).expect("few"))).collect()
+        (0..n_turns)
+            .filter_map(|turn| sequence.at(turn))
+            .map(|id| char::from(b'A' + u8::try_from(id.0).expect("few")))
+            .collect()
     }
 
     #[test]

@@ -101,6 +101,11 @@ impl Builder {
         if record.rtype == POOL_TYPE { &[] } else { octets.unwrap_or_default() }
     }
 
+    /// Where the SOA is.
+    pub(super) fn soa_spot(&self) -> Option<Spot> {
+        self.soas.first().map(|soa| soa.spot)
+    }
+
     /// The name of a pool, by POOL record.
     pub(super) fn pool_of(&self, record: &Staged) -> &str {
         self.pools.get(record.at as usize).map_or("", |pool| &pool.name)

@@ -1,12 +1,11 @@
 //! The files that `$INCLUDE` names: found relative to the file that names them, and never outside the zone's directory.
 
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
-use super::file::{Stamp, content_hash};
+use super::file::{Stamp, content_hash, read_text};
 
 /// How deep files may include each other.
 const DEPTH_MAX: usize = 8;
@@ -107,29 +106,4 @@ impl Includes {
 
 fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Reads a regular file of UTF-8 with at most `octets_max` octets, and the stamp that its content belongs to.
-pub(super) fn read_text(path: &Path, octets_max: u64) -> io::Result<(String, Stamp)> {
-    // Opening a pipe would wait for whoever writes to it.
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    let file = File::open(path)?;
-    let before = Stamp::of(&file.metadata()?);
-    if before.octets() > octets_max {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {octets_max} octets")));
-    }
-    let mut octets = Vec::with_capacity(usize::try_from(before.octets()).unwrap_or_default());
-    (&file).take(octets_max).read_to_end(&mut octets)?;
-    if Stamp::of(&file.metadata()?) != before {
-        return Err(io::Error::new(io::ErrorKind::ResourceBusy, "changed while it was read"));
-    }
-    let text = String::from_utf8(octets).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes().iter().take(at).filter(|&&byte| byte == b'\n').count() + 1;
-        let message = format!("not UTF-8 on line {line}; write other octets as `\\DDD`");
-        io::Error::new(io::ErrorKind::InvalidData, message)
-    })?;
-    Ok((text, before))
 }

@@ -7,6 +7,7 @@
 //! form → `build` holds the rules of a zone and packs → `tree` and `store` keep names and RRsets → `lookup` finds them.
 
 mod build;
+pub mod directory;
 mod entry;
 mod fields;
 mod file;

@@ -2,7 +2,7 @@
 //!
 //! All mistakes are collected; one entry with a mistake does not hide those in the next. Rules between records are not judged here.
 
-use std::{path::Path, rc::Rc};
+use std::{ops::Range, path::Path, rc::Rc};
 
 use super::{
     POOL, Zone,
@@ -28,12 +28,15 @@ pub(super) struct Scanned {
     pub(super) zone: Result<(Zone, Diagnostics), Diagnostics>,
     /// Every file that `$INCLUDE` named, found or not.
     pub(super) includes: Vec<Include>,
+    /// The SOA's place in the zone's own file, unless it is in an included one.
+    pub(super) soa: Option<Range<usize>>,
 }
 
 /// Reads the zone in `text`, the content of the file at `path`.
 pub(super) fn scan(path: &Path, text: &str) -> Scanned {
     let mut findings = Findings::default();
-    let refuse = |message: String| Scanned { zone: Err(Diagnostic::bare(message).into()), includes: Vec::new() };
+    let refuse =
+        |message: String| Scanned { zone: Err(Diagnostic::bare(message).into()), includes: Vec::new(), soa: None };
     if u32::try_from(text.len()).is_err() {
         return refuse(format!("{}: zone file is larger than 4 GiB", path.display()));
     }
@@ -56,13 +59,14 @@ pub(super) fn scan(path: &Path, text: &str) -> Scanned {
     };
     scan.read_file(file, text, path, Origin::new(origin.as_wire()));
     let Scan { mut findings, builder, includes, .. } = scan;
+    let soa = builder.soa_spot().filter(|spot| spot.file == file).map(|spot| spot.start as usize..spot.end as usize);
     let zone = if findings.is_full() { None } else { builder.finish(&mut findings) };
     let diagnostics = findings.into_diagnostics();
     let zone = match zone {
         Some(zone) => Ok((zone, diagnostics)),
         None => Err(diagnostics),
     };
-    Scanned { zone, includes: includes.into_files() }
+    Scanned { zone, includes: includes.into_files(), soa }
 }
 
 /// The origin that a zone's file starts with: its name without `.zone`.

@@ -1,0 +1,174 @@
+//! Why a client is sent where it is sent: [`select_with`] with a witness that writes down what it hears.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::{Client, Ranking, Turn, Witness, select_with};
+use crate::{
+    config::OnAllDown,
+    snapshot::{GeoList, Members, Pool, Realserver, Snapshot},
+    types::{Admin, Family, Health, POOL_DEPTH_MAX, PoolId},
+};
+
+/// How a pool's choice came about.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation {
+    /// What was decided, in order, one line each.
+    pub steps: Vec<String>,
+    /// Every realserver that the pool can lead to: those ranked first, in their order, then the others.
+    pub realservers: Vec<Explained>,
+}
+
+/// One realserver and why it is in or out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explained {
+    /// Its pool.
+    pub pool: String,
+    /// Its name there.
+    pub name: String,
+    /// Its address in the family that was asked for, else the first it has.
+    pub address: Option<IpAddr>,
+    /// Whether it takes new traffic of this kind.
+    pub eligible: bool,
+    /// Its place in the ranking, from 1; `None` if it is not in it.
+    pub rank: Option<usize>,
+    /// Why.
+    pub reason: String,
+}
+
+/// Explains what `client` would get from `pool` now, and takes no turn.
+pub fn explain<'s>(snapshot: &'s Snapshot, pool: PoolId, client: &Client) -> (Ranking<'s>, Explanation) {
+    let client = Client { turn: Turn::Peek, ..*client };
+    let mut notes = Notes { snapshot, steps: Vec::new(), used: Vec::new(), passed_over: Vec::new() };
+    let ranking = select_with(snapshot, pool, &client, &mut notes);
+    let mut pools = Vec::new();
+    collect(snapshot, pool, 0, &mut pools);
+    let mut realservers = Vec::new();
+    for &id in &pools {
+        let Some((Members::Realservers(members), pool)) = snapshot.pool(id).map(|pool| (&pool.members, pool)) else {
+            continue;
+        };
+        for realserver in &members.all {
+            let rank = ranking.realservers.iter().position(|ranked| std::ptr::eq(ranked.realserver, realserver));
+            let family = client.via.family();
+            realservers.push(Explained {
+                pool: pool.name.to_string(),
+                name: realserver.name.to_string(),
+                address: family.and_then(|family| realserver.address(family)).or_else(|| realserver.addresses().next()),
+                eligible: realserver.is_eligible(family),
+                rank: rank.map(|rank| rank + 1),
+                reason: reason(realserver, family, rank, ranking.degraded, notes.place_of(id)),
+            });
+        }
+    }
+    realservers.sort_by_key(|explained| explained.rank.unwrap_or(usize::MAX));
+    (ranking, Explanation { steps: notes.steps, realservers })
+}
+
+/// Where a pool stands in the decision.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Used,
+    PassedOver,
+    NotAsked,
+}
+
+fn reason(
+    realserver: &Realserver,
+    family: Option<Family>,
+    rank: Option<usize>,
+    is_degraded: bool,
+    place: Place,
+) -> String {
+    let why = realserver.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
+    let own = match (realserver.admin, realserver.health(family)) {
+        (Admin::Drain, _) => format!("drain{why}"),
+        (Admin::Maint, _) => format!("maint{why}"),
+        (Admin::Ready, _) if !realserver.has(family) => {
+            format!("no {} address", family.map_or(String::new(), |family| family.to_string()))
+        }
+        (Admin::Ready, Health::Down) => format!("down{why}"),
+        (Admin::Ready, Health::Unknown) => "no probe has ended yet, counts as up".to_owned(),
+        (Admin::Ready, Health::Up) => "up".to_owned(),
+    };
+    match (rank, place) {
+        (Some(_), _) if is_degraded && realserver.health(family) == Health::Down => {
+            format!("{own}; used because nobody is up")
+        }
+        (Some(_), _) => own,
+        (None, Place::Used) if realserver.is_eligible(family) => format!("{own}; not its turn"),
+        (None, Place::PassedOver) => format!("{own}; its pool is failed"),
+        (None, Place::NotAsked) => format!("{own}; its pool was not asked"),
+        (None, Place::Used) => own,
+    }
+}
+
+fn collect(snapshot: &Snapshot, id: PoolId, depth: usize, found: &mut Vec<PoolId>) {
+    let Some(pool) = snapshot.pool(id).filter(|_| depth < POOL_DEPTH_MAX && !found.contains(&id)) else { return };
+    found.push(id);
+    let members: Vec<PoolId> = match &pool.members {
+        Members::Realservers(_) => Vec::new(),
+        Members::Failover(members) => members.to_vec(),
+        Members::Geo(geo) => geo.lists.iter().flat_map(|list| list.pools.iter().copied()).collect(),
+    };
+    for member in members {
+        collect(snapshot, member, depth + 1, found);
+    }
+}
+
+struct Notes<'s> {
+    snapshot: &'s Snapshot,
+    steps: Vec<String>,
+    used: Vec<PoolId>,
+    passed_over: Vec<PoolId>,
+}
+
+impl Notes<'_> {
+    fn name(&self, id: PoolId) -> &str {
+        self.snapshot.pool(id).map_or("?", |pool| &pool.name)
+    }
+
+    fn place_of(&self, id: PoolId) -> Place {
+        if self.used.contains(&id) {
+            Place::Used
+        } else if self.passed_over.contains(&id) {
+            Place::PassedOver
+        } else {
+            Place::NotAsked
+        }
+    }
+}
+
+impl Witness for Notes<'_> {
+    fn located(&mut self, pool: &Pool, list: &GeoList, prefix: u8) {
+        let names: Vec<&str> = list.pools.iter().map(|&id| self.name(id)).collect();
+        let members = if names.is_empty() { "nobody".to_owned() } else { format!("`{}`", names.join("`, `")) };
+        let scope = if prefix == 0 { "for everybody".to_owned() } else { format!("for the client's /{prefix}") };
+        self.steps.push(format!("pool `{}`: {} {scope}: {members}", pool.name, list.label));
+    }
+
+    fn passed_over(&mut self, pool: PoolId) {
+        self.passed_over.push(pool);
+        self.steps.push(format!("pool `{}` is failed and passed over", self.name(pool)));
+    }
+
+    fn ranked(&mut self, pool: PoolId, tier: u8) {
+        self.used.push(pool);
+        self.steps.push(format!("pool `{}` answers, as tier {tier}", self.name(pool)));
+    }
+
+    fn all_down(&mut self, pool: PoolId, rule: OnAllDown) {
+        let rule = match rule {
+            OnAllDown::All => "all",
+            OnAllDown::None => "none",
+            OnAllDown::Servfail => "servfail",
+        };
+        self.steps
+            .push(format!("nobody is eligible; pool `{}` decides by `on_all_down = \"{rule}\"`", self.name(pool)));
+    }
+
+    fn hashed(&mut self, pool: PoolId, key: IpAddr, prefix: u8) {
+        self.steps.push(format!("pool `{}`: affinity key {key}/{prefix}", self.name(pool)));
+    }
+}

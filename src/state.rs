@@ -1,0 +1,541 @@
+//! The one mutable truth, with one owner: configuration, zones, health and overrides go in as [`Event`]s, [`Snapshot`]s come out.
+//!
+//! Pure: it opens nothing, knows no clock, and tells what happened as [`Happening`]s instead of logging. What was refused leaves it as it
+//! was. Its owner publishes what [`State::snapshot`] makes; nobody else ever writes.
+
+mod build;
+pub mod saved;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+
+pub use self::build::PoolParts;
+use crate::{
+    config::{self, Config, Members, PoolIndex},
+    diagnostic::{Diagnostic, Diagnostics, Severity},
+    geo::Geo,
+    health::{Checked, Outcome, Target},
+    name::Name,
+    snapshot::{Identity, Listener, Pool, Snapshot},
+    types::{Admin, Family, Generation, Health, PoolId},
+    zone::{ServedZone, Zone, ZoneSet},
+};
+
+/// Everything that can change what is answered.
+#[derive(Debug)]
+pub enum Event {
+    /// A checked configuration, with the geo databases that it names, loaded.
+    Configured(Arc<Config>, Arc<Geo>),
+    /// The geo databases were read again.
+    GeoLoaded(Arc<Geo>),
+    /// A zone was read, for the first time or again.
+    ZoneLoaded(Arc<Zone>),
+    /// A zone's file is gone.
+    ZoneRemoved(Name),
+    /// A probe ended.
+    Probed(Target, Outcome),
+    /// An operator spoke.
+    AdminSet(RealserverName, Override),
+    /// Time has passed: overrides may have run out.
+    Tick,
+}
+
+/// What came of an event, for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// A target's health changed, and with it that of the realservers behind it.
+    HealthChanged {
+        /// Who, and where it was probed.
+        target: Target,
+        /// `POOL/REALSERVER` of each that it is the health of.
+        realservers: Vec<RealserverName>,
+        /// Before.
+        from: Health,
+        /// After.
+        to: Health,
+        /// Why the probe failed, if it did.
+        error: Option<Arc<str>>,
+    },
+    /// What an operator had set ran out.
+    OverrideEnded(RealserverName, Override),
+    /// A pool has nobody eligible now, or has somebody again.
+    PoolChanged {
+        /// The pool's name.
+        pool: Box<str>,
+        /// Whether nobody is eligible.
+        is_all_down: bool,
+    },
+    /// A zone waits until the configuration has the pools that it names.
+    ZonePending(Name),
+}
+
+/// Where a realserver stands in the configuration: the key of everything that outlives snapshots.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RealserverName {
+    /// Its pool.
+    pub pool: Box<str>,
+    /// Its name there.
+    pub realserver: Box<str>,
+}
+
+impl std::fmt::Display for RealserverName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.pool, self.realserver)
+    }
+}
+
+/// What an operator has set, by whom, why and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    /// What; `Ready` takes an override back.
+    pub admin: Admin,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+    /// The operator's words.
+    pub reason: Option<Arc<str>>,
+    /// Who.
+    pub by: Box<str>,
+    /// When it was set.
+    pub since: Timestamp,
+}
+
+/// A zone in service, and one that waits for its pools.
+#[derive(Debug, Default)]
+struct Loaded {
+    current: Option<Arc<Zone>>,
+    pending: Option<Arc<Zone>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct State {
+    config: Arc<Config>,
+    geo: Arc<Geo>,
+    zones: BTreeMap<Name, Loaded>,
+    checked: HashMap<Target, Checked>,
+    /// Health from before a restart or from under another check, taken up when targets are indexed.
+    restored: HashMap<saved::TargetKey, Checked>,
+    overrides: BTreeMap<RealserverName, Override>,
+    /// What of a pool does not follow from health, by index into the snapshot's pools.
+    parts: Vec<PoolParts>,
+    /// Pools that a target's health is in, as indexes into `parts`.
+    pools_of: HashMap<Target, BTreeSet<usize>>,
+    pools: Vec<Arc<Pool>>,
+    zone_set: Arc<ZoneSet>,
+    generation: Generation,
+    is_changed: bool,
+}
+
+impl State {
+    /// A state with a configuration, and with what was saved before a restart. Zones come as events.
+    pub fn new(config: Arc<Config>, geo: Arc<Geo>, saved: saved::Saved, now: Timestamp) -> Self {
+        let (overrides, restored) = saved.into_parts();
+        let mut state = Self {
+            config: config.clone(),
+            geo: geo.clone(),
+            zones: BTreeMap::new(),
+            checked: HashMap::new(),
+            restored,
+            overrides,
+            parts: Vec::new(),
+            pools_of: HashMap::new(),
+            pools: Vec::new(),
+            zone_set: Arc::default(),
+            generation: Generation(0),
+            is_changed: true,
+        };
+        state.configure(config, geo);
+        state.expire_overrides(now);
+        state
+    }
+
+    /// Takes one event in. On an error nothing has changed.
+    pub fn apply(&mut self, event: Event, now: Timestamp) -> Result<Vec<Happening>, Diagnostics> {
+        match event {
+            Event::Configured(config, geo) => self.try_configure(config, geo),
+            Event::GeoLoaded(geo) => {
+                self.configure(self.config.clone(), geo);
+                Ok(Vec::new())
+            }
+            Event::ZoneLoaded(zone) => self.load_zone(zone),
+            Event::ZoneRemoved(apex) => {
+                self.zones.remove(&apex);
+                self.serve_zones();
+                Ok(Vec::new())
+            }
+            Event::Probed(target, outcome) => Ok(self.probed(target, &outcome, now)),
+            Event::AdminSet(name, new) => self.set_admin(name, new),
+            Event::Tick => Ok(self.expire_overrides(now)),
+        }
+    }
+
+    /// The snapshot that follows, if anything has changed since the last one was made.
+    pub fn snapshot(&mut self) -> Option<Arc<Snapshot>> {
+        if !std::mem::take(&mut self.is_changed) {
+            return None;
+        }
+        self.generation = Generation(self.generation.0 + 1);
+        let dns = &self.config.dns;
+        let identity =
+            Identity { version: dns.version.as_deref().map(Box::from), nsid: dns.nsid.as_deref().map(Box::from) };
+        let mut listeners: Vec<Listener> = self
+            .config
+            .listeners
+            .iter()
+            .filter_map(|listener| {
+                let index = self.parts.iter().position(|parts| parts.is_for_listener(listener))?;
+                Some(Listener { name: listener.name.clone(), pool: pool_id(index), config: listener.clone() })
+            })
+            .collect();
+        listeners.sort_by(|a, b| a.name.cmp(&b.name));
+        Some(Arc::new(Snapshot {
+            generation: self.generation,
+            zones: self.zone_set.clone(),
+            pools: self.pools.clone().into(),
+            geo: self.geo.clone(),
+            identity: Arc::new(identity),
+            redirect: Arc::new(self.config.redirect.clone()),
+            listeners: listeners.into(),
+        }))
+    }
+
+    /// Everything that is to be probed, each once: realservers in maint are left alone.
+    pub fn targets(&self) -> Vec<Target> {
+        self.pools_of.keys().filter(|target| self.is_probed(target)).cloned().collect()
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The zones in service, and those that wait for pools (`true`).
+    pub fn zones(&self) -> impl Iterator<Item = (&Arc<Zone>, bool)> {
+        let current = self.zones.values().filter_map(|loaded| loaded.current.as_ref()).map(|zone| (zone, false));
+        current.chain(self.zones.values().filter_map(|loaded| loaded.pending.as_ref()).map(|zone| (zone, true)))
+    }
+
+    /// The override of a realserver, if there is one.
+    pub fn override_of(&self, name: &RealserverName) -> Option<&Override> {
+        self.overrides.get(name)
+    }
+
+    /// How a target's health came about.
+    pub fn checked(&self, target: &Target) -> Option<&Checked> {
+        self.checked.get(target)
+    }
+
+    /// What has to outlive a restart.
+    pub fn to_saved(&self, now: Timestamp) -> saved::Saved {
+        saved::Saved::new(&self.overrides, &self.checked, now)
+    }
+
+    /// The pools of a configured zone, or what is wrong with it.
+    fn resolve(config: &Config, zone: &Zone) -> Result<Box<[PoolId]>, Diagnostics> {
+        let mut findings = Diagnostics::default();
+        let mut ids = Vec::with_capacity(zone.pools().len());
+        for used in zone.pools() {
+            match config.pools.iter().position(|pool| pool.name == used.name) {
+                Some(index) => ids.push(pool_id(index)),
+                None => {
+                    let error = used.diagnostic(Severity::Error, format!("unknown pool `{}`", used.name));
+                    let names: Vec<&str> = config.pools.iter().map(|pool| &*pool.name).collect();
+                    let path = config.path.display();
+                    findings.push(match names.is_empty() {
+                        true => error.hint(format!("`{path}` has no pools")),
+                        false => error.hint(format!("pools in `{path}`: `{}`", names.join("`, `"))),
+                    });
+                }
+            }
+        }
+        if findings.has_errors() { Err(findings) } else { Ok(ids.into()) }
+    }
+
+    /// Checks that `zone` names only pools that `config` has, as [`Event::ZoneLoaded`] would.
+    pub fn check_zone(config: &Config, zone: &Zone) -> Result<(), Diagnostics> {
+        Self::resolve(config, zone).map(|_| ())
+    }
+
+    fn load_zone(&mut self, zone: Arc<Zone>) -> Result<Vec<Happening>, Diagnostics> {
+        let resolved = Self::resolve(&self.config, &zone);
+        let loaded = self.zones.entry(zone.apex().clone()).or_default();
+        match resolved {
+            Ok(pools) => {
+                *loaded = Loaded { current: Some(zone.clone()), pending: None };
+                // One zone of ten thousand: the set is copied once and changed at one place, the others are shared.
+                let mut set = (*self.zone_set).clone();
+                set.insert(Arc::new(ServedZone { zone, pools }));
+                self.zone_set = Arc::new(set);
+                self.is_changed = true;
+                Ok(Vec::new())
+            }
+            Err(findings) => {
+                // The zone may come a moment before the configuration that has its pools.
+                loaded.pending = Some(zone);
+                Err(findings)
+            }
+        }
+    }
+
+    /// Takes a configuration whose pools are enough for the zones, each as it waits or else as it is served.
+    fn try_configure(&mut self, config: Arc<Config>, geo: Arc<Geo>) -> Result<Vec<Happening>, Diagnostics> {
+        let mut findings = Diagnostics::default();
+        for loaded in self.zones.values() {
+            let resolves =
+                |zone: &Option<Arc<Zone>>| zone.as_ref().is_some_and(|zone| Self::resolve(&config, zone).is_ok());
+            if !resolves(&loaded.pending)
+                && let Some(Err(unknown)) = loaded.current.as_ref().map(|zone| Self::resolve(&config, zone))
+            {
+                findings.extend(unknown);
+            }
+        }
+        if findings.has_errors() {
+            return Err(findings);
+        }
+        self.configure(config, geo);
+        Ok(self
+            .zones
+            .iter()
+            .filter(|(_, loaded)| loaded.pending.is_some())
+            .map(|(apex, _)| Happening::ZonePending(apex.clone()))
+            .collect())
+    }
+
+    fn configure(&mut self, config: Arc<Config>, geo: Arc<Geo>) {
+        let is_geo_same = Arc::ptr_eq(&geo, &self.geo);
+        let old = std::mem::take(&mut self.parts);
+        let old_pools = std::mem::take(&mut self.pools);
+        self.parts = build::parts(&config, &geo, if is_geo_same { &old } else { &[] });
+        self.config = config;
+        self.geo = geo;
+        self.index_targets();
+        // A pool that is built of the same parts keeps its place in the round robin.
+        let reuse = |parts: &PoolParts| {
+            let index = old.iter().position(|before| before == parts)?;
+            old_pools.get(index).filter(|_| is_geo_same || parts.is_leaf()).cloned()
+        };
+        let mut pools: Vec<Option<Arc<Pool>>> = self.parts.iter().map(reuse).collect();
+        self.pools = (0..self.parts.len())
+            .filter_map(|index| self.build_pool(index, pools.get_mut(index).and_then(Option::take)))
+            .collect();
+        self.serve_zones();
+    }
+
+    /// Makes the zone set anew: pools have other numbers, or several zones have changed.
+    fn serve_zones(&mut self) {
+        let mut set = ZoneSet::new();
+        for loaded in self.zones.values_mut() {
+            let resolve = |zone: &Arc<Zone>| {
+                Some(Arc::new(ServedZone { zone: zone.clone(), pools: Self::resolve(&self.config, zone).ok()? }))
+            };
+            let served = match loaded.pending.as_ref().and_then(resolve) {
+                Some(served) => {
+                    loaded.current = loaded.pending.take();
+                    Some(served)
+                }
+                None => loaded.current.as_ref().and_then(resolve),
+            };
+            if let Some(served) = served {
+                set.insert(served);
+            }
+        }
+        self.zone_set = Arc::new(set);
+        self.is_changed = true;
+    }
+
+    /// Notes which pools each target is in, forgets targets that are gone, and takes up health from before a restart.
+    fn index_targets(&mut self) {
+        let mut pools_of: HashMap<Target, BTreeSet<usize>> = HashMap::new();
+        for (index, parts) in self.parts.iter().enumerate() {
+            for target in parts.targets(&self.config) {
+                pools_of.entry(target).or_default().insert(index);
+            }
+        }
+        let gone = self.checked.extract_if(|target, _| !pools_of.contains_key(target));
+        // A check with other numbers is another target, and what was known under the old ones is better than nothing.
+        self.restored.extend(gone.map(|(target, checked)| (saved::TargetKey::new(&target), checked)));
+        for target in pools_of.keys() {
+            if !self.checked.contains_key(target)
+                && let Some(checked) = self.restored.remove(&saved::TargetKey::new(target))
+            {
+                self.checked.insert(target.clone(), checked);
+            }
+        }
+        self.restored.clear();
+        self.pools_of = pools_of;
+    }
+
+    /// Builds pool `index` from its parts, health and overrides; gives back `old` if that is what it comes to.
+    fn build_pool(&self, index: usize, old: Option<Arc<Pool>>) -> Option<Arc<Pool>> {
+        let parts = self.parts.get(index)?;
+        let pool = self.config.pools.get(parts.pool)?;
+        let realservers = match &pool.members {
+            Members::Pools { .. } => Vec::new(),
+            Members::Realservers { realservers, check, .. } => {
+                let stand = |realserver| self.stand(&pool.name, check.as_ref(), realserver);
+                realservers.iter().map(stand).collect()
+            }
+        };
+        if let Some(old) = old.filter(|old| build::is_same(old, &realservers)) {
+            return Some(old);
+        }
+        Some(Arc::new(build::pool(pool, parts, realservers)))
+    }
+
+    /// A realserver as it stands now.
+    fn stand(
+        &self,
+        pool: &str,
+        check: Option<&Arc<config::Check>>,
+        realserver: &config::Realserver,
+    ) -> crate::snapshot::Realserver {
+        let name = RealserverName { pool: pool.into(), realserver: realserver.name.clone() };
+        let set = self.overrides.get(&name);
+        let checked = |family| self.checked.get(&Target::new(check?, realserver, family)?);
+        let health = |family| match check {
+            None => Health::Up,
+            Some(_) => checked(family).map_or(Health::Unknown, |checked| checked.health),
+        };
+        let error = |family| {
+            checked(family)
+                .filter(|checked| checked.health == Health::Down)
+                .and_then(|checked| checked.last_error.clone())
+        };
+        let why = match set {
+            Some(set) => set.reason.clone(),
+            None => error(Family::V4).or_else(|| error(Family::V6)),
+        };
+        crate::snapshot::Realserver {
+            name: realserver.name.clone(),
+            v4: realserver.v4,
+            v6: realserver.v6,
+            port: realserver.port,
+            weight: realserver.weight,
+            url: realserver.url.clone(),
+            health_v4: health(Family::V4),
+            health_v6: health(Family::V6),
+            admin: set.map_or(Admin::Ready, |set| set.admin),
+            why,
+        }
+    }
+
+    /// Builds these pools anew, and says which of them have lost or found their last eligible realserver.
+    fn rebuild(&mut self, indexes: impl IntoIterator<Item = usize>) -> Vec<Happening> {
+        let mut happenings = Vec::new();
+        for index in indexes {
+            let Some(old) = self.pools.get(index).cloned() else { continue };
+            let Some(new) = self.build_pool(index, Some(old.clone())) else { continue };
+            if Arc::ptr_eq(&old, &new) {
+                continue;
+            }
+            let (was_all_down, is_all_down) = (build::is_all_down(&old), build::is_all_down(&new));
+            if was_all_down != is_all_down && index < self.config.pools.len() {
+                happenings.push(Happening::PoolChanged { pool: new.name.clone(), is_all_down });
+            }
+            if let Some(place) = self.pools.get_mut(index) {
+                *place = new;
+                self.is_changed = true;
+            }
+        }
+        happenings
+    }
+
+    fn probed(&mut self, target: Target, outcome: &Outcome, now: Timestamp) -> Vec<Happening> {
+        // A probe that was on its way when its target left, or went into maint, has nothing to say any more.
+        let Some(indexes) = self.pools_of.get(&target).cloned().filter(|_| self.is_probed(&target)) else {
+            return Vec::new();
+        };
+        let before = self.checked.remove(&target).unwrap_or_default();
+        let from = before.health;
+        let after = before.observe(outcome, &target.check, now);
+        let (to, error) = (after.health, after.last_error.clone());
+        self.checked.insert(target.clone(), after);
+        if from == to {
+            return Vec::new();
+        }
+        let mut realservers: Vec<RealserverName> = indexes
+            .iter()
+            .filter_map(|&index| self.parts.get(index))
+            .flat_map(|parts| parts.behind(&self.config, &target))
+            .collect();
+        realservers.sort();
+        realservers.dedup();
+        let mut happenings = vec![Happening::HealthChanged { target, realservers, from, to, error }];
+        happenings.extend(self.rebuild(indexes));
+        happenings
+    }
+
+    /// Whether some realserver behind the target is not in maint.
+    fn is_probed(&self, target: &Target) -> bool {
+        let indexes = self.pools_of.get(target).into_iter().flatten();
+        let mut names =
+            indexes.filter_map(|&index| self.parts.get(index)).flat_map(|parts| parts.behind(&self.config, target));
+        names.any(|name| self.overrides.get(&name).is_none_or(|set| set.admin != Admin::Maint))
+    }
+
+    fn set_admin(&mut self, name: RealserverName, new: Override) -> Result<Vec<Happening>, Diagnostics> {
+        let Some(index) = self.config.pools.iter().position(|pool| pool.name == name.pool) else {
+            let names: Vec<&str> = self.config.pools.iter().map(|pool| &*pool.name).collect();
+            let error = Diagnostic::bare(format!("unknown pool `{}`", name.pool));
+            return Err(error.hint(format!("there are `{}`", names.join("`, `"))).into());
+        };
+        let realservers = match self.config.pools.get(index).map(|pool| &pool.members) {
+            Some(Members::Realservers { realservers, .. }) => realservers.as_slice(),
+            _ => &[],
+        };
+        if !realservers.iter().any(|realserver| realserver.name == name.realserver) {
+            let names: Vec<&str> = realservers.iter().map(|realserver| &*realserver.name).collect();
+            let error = Diagnostic::bare(format!("pool `{}` has no realserver `{}`", name.pool, name.realserver));
+            return Err(match names.is_empty() {
+                true => error.hint("it is a pool of pools; name a realserver of one of its members"),
+                false => error.hint(format!("there are `{}`", names.join("`, `"))),
+            }
+            .into());
+        }
+        if new.admin == Admin::Ready {
+            self.overrides.remove(&name);
+        } else {
+            self.overrides.insert(name.clone(), new);
+        }
+        Ok(self.admin_changed(&name))
+    }
+
+    /// After an override came or went: health of what is no longer probed is forgotten, and the pools follow.
+    fn admin_changed(&mut self, name: &RealserverName) -> Vec<Happening> {
+        let forgotten: Vec<Target> = self.pools_of.keys().filter(|target| !self.is_probed(target)).cloned().collect();
+        let mut touched: BTreeSet<usize> = forgotten
+            .iter()
+            .filter(|target| self.checked.remove(target).is_some())
+            .filter_map(|target| self.pools_of.get(target))
+            .flatten()
+            .copied()
+            .collect();
+        let is_of_pool =
+            |parts: &PoolParts| self.config.pools.get(parts.pool).is_some_and(|pool| pool.name == name.pool);
+        touched.extend(self.parts.iter().enumerate().filter(|(_, parts)| is_of_pool(parts)).map(|(index, _)| index));
+        self.rebuild(touched)
+    }
+
+    fn expire_overrides(&mut self, now: Timestamp) -> Vec<Happening> {
+        let ended = |set: &Override| set.until.is_some_and(|until| until <= now);
+        let names: Vec<RealserverName> =
+            self.overrides.iter().filter(|(_, set)| ended(set)).map(|(name, _)| name.clone()).collect();
+        let mut happenings = Vec::new();
+        for name in names {
+            if let Some(set) = self.overrides.remove(&name) {
+                happenings.push(Happening::OverrideEnded(name.clone(), set));
+                happenings.extend(self.admin_changed(&name));
+            }
+        }
+        happenings
+    }
+}
+
+/// Indexes of pools are far below 2^32: each takes more than one byte of configuration.
+fn pool_id(index: PoolIndex) -> PoolId {
+    PoolId(u32::try_from(index).unwrap_or(u32::MAX))
+}

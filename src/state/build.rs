@@ -1,0 +1,229 @@
+//! Pools as configured, with health and overrides, become the pools of a snapshot: candidates, round robin order, tables.
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use super::{RealserverName, pool_id};
+use crate::{
+    config::{self, Config, PoolIndex, PoolsPolicy},
+    geo::{Class, Geo, Rules, Table},
+    health::Target,
+    select::{maglev::Maglev, wrr::Sequence},
+    snapshot::{GeoList, GeoMembers, Members, Policy, Pool, Realserver, Realservers, View},
+    types::{Admin, Family, Health, PoolId, RealserverId},
+};
+
+/// What of a snapshot's pool does not follow from health: made once a configuration, equal if nothing about the pool has changed.
+#[derive(Clone, Debug)]
+pub struct PoolParts {
+    /// The configured pool.
+    pub pool: PoolIndex,
+    /// The configured pool itself and the names of all pools, which its indexes count in.
+    made_of: (config::Pool, Arc<[Box<str>]>),
+    /// The listener whose own scheduler this is, and that scheduler.
+    scheduler: Option<(Box<str>, config::Policy)>,
+    /// Affinity table of a pool with source-hash.
+    maglev: Option<Arc<Maglev>>,
+    /// Compiled places of a geo pool.
+    table: Option<Arc<Table>>,
+}
+
+/// Equal if they make equal pools: tables follow from the rest (and from the geo databases, which the caller compares).
+impl PartialEq for PoolParts {
+    fn eq(&self, other: &Self) -> bool {
+        self.scheduler == other.scheduler
+            && self.made_of.0 == other.made_of.0
+            && (self.is_leaf() || self.made_of.1 == other.made_of.1)
+    }
+}
+
+impl PoolParts {
+    pub(super) fn is_leaf(&self) -> bool {
+        matches!(self.made_of.0.members, config::Members::Realservers { .. })
+    }
+
+    /// Whether this is what `listener` forwards to.
+    pub(super) fn is_for_listener(&self, listener: &config::Listener) -> bool {
+        match (&self.scheduler, listener.scheduler) {
+            (None, None) => self.pool == listener.pool,
+            (Some((name, _)), Some(_)) => *name == listener.name,
+            _ => false,
+        }
+    }
+
+    /// Everything that is probed for this pool.
+    pub(super) fn targets(&self, config: &Config) -> Vec<Target> {
+        self.probed(config).map(|(target, _)| target).collect()
+    }
+
+    /// The realservers of this pool whose health `target` is.
+    pub(super) fn behind(&self, config: &Config, target: &Target) -> Vec<RealserverName> {
+        let name = |(_, realserver): (Target, &config::Realserver)| {
+            Some(RealserverName {
+                pool: config.pools.get(self.pool)?.name.clone(),
+                realserver: realserver.name.clone(),
+            })
+        };
+        self.probed(config).filter(|(probed, _)| probed == target).filter_map(name).collect()
+    }
+
+    fn probed<'c>(&self, config: &'c Config) -> impl Iterator<Item = (Target, &'c config::Realserver)> {
+        let members = config.pools.get(self.pool).map(|pool| &pool.members);
+        let (realservers, check) = match members {
+            Some(config::Members::Realservers { realservers, check: Some(check), .. }) => {
+                (realservers.as_slice(), Some(check))
+            }
+            _ => (&[][..], None),
+        };
+        let families = [Family::V4, Family::V6];
+        realservers.iter().flat_map(move |realserver| {
+            families.into_iter().filter_map(move |family| Some((Target::new(check?, realserver, family)?, realserver)))
+        })
+    }
+}
+
+/// The parts of every configured pool, in their order, then of each listener with a scheduler of its own. What `old` has compiled already
+/// is taken from there.
+pub(super) fn parts(config: &Config, geo: &Geo, old: &[PoolParts]) -> Vec<PoolParts> {
+    let names: Arc<[Box<str>]> = config.pools.iter().map(|pool| pool.name.clone()).collect();
+    let own = |listener: &config::Listener| Some((listener.pool, Some((listener.name.clone(), listener.scheduler?))));
+    let configured = (0..config.pools.len()).map(|index| (index, None));
+    configured
+        .chain(config.listeners.iter().filter_map(own))
+        .filter_map(|(index, scheduler)| {
+            let pool = config.pools.get(index)?;
+            let mut parts =
+                PoolParts { pool: index, made_of: (pool.clone(), names.clone()), scheduler, maglev: None, table: None };
+            match old.iter().find(|before| **before == parts) {
+                Some(before) => (parts.maglev, parts.table) = (before.maglev.clone(), before.table.clone()),
+                None => compile(&mut parts, geo),
+            }
+            Some(parts)
+        })
+        .collect()
+}
+
+fn compile(parts: &mut PoolParts, geo: &Geo) {
+    match &parts.made_of.0.members {
+        config::Members::Realservers { policy, realservers, .. } => {
+            let policy = parts.scheduler.as_ref().map_or(*policy, |(_, policy)| *policy);
+            if policy == config::Policy::SourceHash {
+                let members =
+                    (0..).map(RealserverId).zip(realservers).map(|(id, member)| (id, &*member.name, member.weight));
+                parts.maglev = Some(Arc::new(Maglev::new(members)));
+            }
+        }
+        config::Members::Pools { policy: PoolsPolicy::Geo { keys, nets, .. }, .. } => {
+            let class = |list: usize| Class(u16::try_from(list).unwrap_or(0));
+            let rules = Rules {
+                keys: keys.iter().map(|(key, list)| (*key, class(*list))).collect(),
+                nets: nets.iter().map(|(net, list)| (*net, class(*list))).collect(),
+                default: Class(0),
+            };
+            parts.table = Some(Arc::new(Table::compile(geo, &rules)));
+        }
+        config::Members::Pools { policy: PoolsPolicy::Failover, .. } => {}
+    }
+}
+
+/// A snapshot's pool of its parts and its realservers as they stand.
+pub(super) fn pool(configured: &config::Pool, parts: &PoolParts, realservers: Vec<Realserver>) -> Pool {
+    let name = match &parts.scheduler {
+        None => configured.name.clone(),
+        Some((listener, _)) => format!("{}@{listener}", configured.name).into(),
+    };
+    let members = match &configured.members {
+        config::Members::Realservers { policy, affinity_prefix, .. } => {
+            let policy = match (parts.scheduler.as_ref().map_or(*policy, |(_, policy)| *policy), &parts.maglev) {
+                (config::Policy::SourceHash, Some(maglev)) => Policy::SourceHash(maglev.clone()),
+                (config::Policy::Random, _) => Policy::Random,
+                (config::Policy::Failover, _) => Policy::Failover,
+                (config::Policy::Wrr | config::Policy::SourceHash, _) => Policy::Wrr,
+            };
+            let is_open = !realservers.iter().any(|realserver| realserver.is_eligible(None));
+            Members::Realservers(Realservers {
+                policy,
+                views: [Some(Family::V4), Some(Family::V6), None].map(|family| view(&realservers, family, is_open)),
+                is_failed: is_open || is_below(&realservers, configured.min_healthy),
+                all: realservers.into(),
+                affinity_prefix: *affinity_prefix,
+                turns: [const { AtomicU64::new(0) }; 4],
+            })
+        }
+        config::Members::Pools { members, policy: PoolsPolicy::Failover } => Members::Failover(pool_ids(members)),
+        config::Members::Pools { policy: PoolsPolicy::Geo { lists, keys, nets }, .. } => {
+            let label = |index: usize| {
+                let default = (index == 0).then(|| "default".to_owned());
+                let keys = keys.iter().filter(|(_, list)| *list == index).map(|(key, _)| key.to_string());
+                let nets = nets.iter().filter(|(_, list)| *list == index).map(|(net, _)| net.to_string());
+                default.into_iter().chain(keys).chain(nets).collect::<Vec<_>>().join(", ").into()
+            };
+            let lists =
+                lists.iter().enumerate().map(|(index, list)| GeoList { label: label(index), pools: pool_ids(list) });
+            match &parts.table {
+                Some(table) => Members::Geo(GeoMembers { table: table.clone(), lists: lists.collect() }),
+                None => Members::Failover(lists.take(1).flat_map(|list| list.pools).collect()),
+            }
+        }
+    };
+    let (answers, min_healthy, on_all_down) = (configured.answers, configured.min_healthy, configured.on_all_down);
+    Pool { name, answers, min_healthy, on_all_down, members }
+}
+
+fn pool_ids(indexes: &[PoolIndex]) -> Box<[PoolId]> {
+    indexes.iter().map(|&index| pool_id(index)).collect()
+}
+
+/// Whether `pool` has these realservers.
+pub(super) fn is_same(pool: &Pool, realservers: &[Realserver]) -> bool {
+    match &pool.members {
+        Members::Realservers(old) => *old.all == *realservers,
+        _ => true,
+    }
+}
+
+/// Whether nobody in the pool is eligible; never for a pool of pools.
+pub(super) fn is_all_down(pool: &Pool) -> bool {
+    match &pool.members {
+        Members::Realservers(realservers) => realservers.all.iter().all(|realserver| !realserver.is_eligible(None)),
+        _ => false,
+    }
+}
+
+/// Whether less than this percentage of the weight is eligible.
+fn is_below(realservers: &[Realserver], percentage: u8) -> bool {
+    let weight = |realserver: &Realserver| u64::from(realserver.weight.get());
+    let total: u64 = realservers.iter().map(weight).sum();
+    let eligible: u64 = realservers.iter().filter(|realserver| realserver.is_eligible(None)).map(weight).sum();
+    eligible * 100 < total * u64::from(percentage)
+}
+
+/// The candidates where `family` is wanted: the eligible ones or, with `is_open`, everybody who is ready.
+fn view(realservers: &[Realserver], family: Option<Family>, is_open: bool) -> View {
+    let fails_open = |realserver: &Realserver| {
+        realserver.has(family) && realserver.admin == Admin::Ready && realserver.health(family) == Health::Down
+    };
+    let is_candidate =
+        |realserver: &Realserver| if is_open { fails_open(realserver) } else { realserver.is_eligible(family) };
+    let is_candidate: Box<[bool]> = realservers.iter().map(is_candidate).collect();
+    let weighted: Vec<_> = (0..)
+        .map(RealserverId)
+        .zip(realservers)
+        .zip(&is_candidate)
+        .filter(|(_, is_candidate)| **is_candidate)
+        .map(|((id, realserver), _)| (id, realserver.weight))
+        .collect();
+    let cumulative_weights = weighted
+        .iter()
+        .scan(0u32, |sum, (_, weight)| {
+            *sum = sum.saturating_add(u32::from(weight.get()));
+            Some(*sum)
+        })
+        .collect();
+    View {
+        candidates: weighted.iter().map(|(id, _)| *id).collect(),
+        is_candidate,
+        sequence: Sequence::new(&weighted),
+        cumulative_weights,
+        is_degraded: is_open,
+    }
+}
