@@ -1,6 +1,7 @@
 //! Fingerpost.
 pub mod config;
 pub mod diagnostic;
+pub mod dns;
 pub mod geo;
 pub mod health;
 pub mod name;
