@@ -2,6 +2,7 @@
 pub mod config;
 pub mod control;
 pub mod diagnostic;
+pub mod dns;
 pub mod geo;
 pub mod health;
 pub mod l4;
