@@ -10,3 +10,6 @@ mod tcp;
 
 pub use counters::Counters;
 pub use tcp::serve;
+
+#[cfg(test)]
+mod tests;
