@@ -270,7 +270,7 @@ mod tests {
         send(&counters, &before, "url");
         send(&counters, &before, "plain");
         let pools: Box<[_]> = before.pools.iter().skip(1).rev().cloned().collect();
-        let after = Snapshot { generation: Generation(2), pools, ..snapshot() };
+        let after = Snapshot { generation: Generation(before.generation.0 + 1), pools, ..snapshot() };
         assert!(after.pool_named("url").is_none(), "`url` is gone, the rest has moved");
         send(&counters, &after, "plain");
         assert_eq!(sends(&counters), ["plain 2"]);

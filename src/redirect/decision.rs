@@ -504,7 +504,7 @@ mod tests {
     fn nobody_eligible_is_503_unless_the_pool_fails_open() {
         check("GET / HTTP/1.1\nHost: dead.example.org", "503 Nobody");
         check("GET / HTTP/1.1\nHost: mute.example.org", "503 Nobody");
-        check("GET / HTTP/1.1\nHost: open.example.org", "302 http://192.0.2.10/");
+        check("GET / HTTP/1.1\nHost: open.example.org", "302 http://192.0.2.66/");
     }
 
     #[test]
