@@ -5,6 +5,8 @@
 
 pub mod client;
 mod connections;
+#[cfg(test)]
+mod fixture;
 pub mod http;
 pub mod metrics;
 pub mod protocol;

@@ -362,3 +362,119 @@ fn check_protocol(line: &[u8]) -> Result<(), LineError> {
     let Hello { protocol, version } = serde_json::from_slice(line).map_err(LineError::Malformed)?;
     if protocol == PROTOCOL { Ok(()) } else { Err(LineError::Version { version, protocol }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::control::fixture;
+
+    #[test]
+    fn requests_read_back_as_written_on_one_line() {
+        let explain = ExplainRequest {
+            name: "www.example.org".to_owned(),
+            rtype: "AAAA".to_owned(),
+            client: Some(IpAddr::from([192, 0, 2, 1])),
+            ecs: "2001:db8::/56".parse().ok(),
+            via: Way::L4,
+        };
+        let set = Request::SetAdmin {
+            target: "web-eu/ams-a".to_owned(),
+            admin: Admin::Drain,
+            until: Some(fixture::NOW),
+            reason: Some("two\nlines, \"quoted\"".to_owned()),
+        };
+        let unset = Request::SetAdmin { target: "a/b".to_owned(), admin: Admin::Ready, until: None, reason: None };
+        for request in [Request::Status, Request::Reload, set, unset, Request::Explain(explain)] {
+            let line = encode_request(&request).expect("line");
+            assert_eq!(line.iter().position(|&byte| byte == b'\n'), Some(line.len() - 1));
+            assert_eq!(decode_request(&line).expect("request"), request);
+        }
+    }
+
+    #[test]
+    fn responses_read_back_as_written_on_one_line() {
+        let report = ReloadReport {
+            ok: false,
+            changes: vec!["pool `web` is new".to_owned()],
+            errors: "error: no\n --> a:1:1".to_owned(),
+            warnings: String::new(),
+        };
+        for response in [
+            Response::Status(fixture::status()),
+            Response::Done { message: "done".to_owned() },
+            Response::Explain(json!({ "answer": ["192.0.2.1"], "ttl": 30 })),
+            Response::Reloaded(report),
+            Response::error("no"),
+        ] {
+            let line = encode_response(&response).expect("line");
+            assert_eq!(line.iter().position(|&byte| byte == b'\n'), Some(line.len() - 1));
+            assert_eq!(decode_response(&line).expect("response"), response);
+        }
+    }
+
+    #[test]
+    fn request_line_is_what_other_programs_may_rely_on() {
+        let line = encode_request(&Request::SetAdmin {
+            target: "web-eu/ams-a".to_owned(),
+            admin: Admin::Maint,
+            until: Some(fixture::NOW),
+            reason: None,
+        });
+        let value: serde_json::Value = serde_json::from_slice(&line.expect("line")).expect("JSON");
+        let expected = json!({
+            "protocol": 1,
+            "version": VERSION,
+            "request": { "set-admin": {
+                "target": "web-eu/ams-a", "admin": "maint", "until": "2026-11-26T12:00:00Z", "reason": null,
+            } },
+        });
+        assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn another_protocol_is_named_before_anything_else_is_read() {
+        let line = br#"{"protocol":2,"version":"9.9.9","request":{"teleport":{}},"more":1}"#;
+        let error = decode_request(line).expect_err("other protocol").to_string();
+        let expected = format!(
+            "fingerpost 9.9.9 speaks control protocol 2, fingerpost {VERSION} speaks 1: use the same version at both ends"
+        );
+        assert_eq!(error, expected);
+        assert!(matches!(decode_response(line), Err(LineError::Version { protocol: 2, .. })));
+    }
+
+    #[test]
+    fn requests_with_anything_unknown_are_refused() {
+        for request in [
+            r#""halt""#,
+            r#"{"status":{}}"#,
+            r#"{"set-admin":{"target":"a/b","admin":"off","until":null,"reason":null}}"#,
+            r#"{"set-admin":{"target":"a/b","admin":"drain","until":null,"reason":null,"force":true}}"#,
+            r#"{"explain":{"name":"a","rtype":"A","client":"nowhere","ecs":null,"via":"dns"}}"#,
+            r#"{"explain":{"name":"a","rtype":"A","client":null,"ecs":null,"via":"pigeon"}}"#,
+        ] {
+            let line = format!(r#"{{"protocol":1,"version":"x","request":{request}}}"#);
+            assert!(matches!(decode_request(line.as_bytes()), Err(LineError::Malformed(_))), "{request}");
+        }
+        for line in ["", "null", "[]", "{}", "GET / HTTP/1.1", r#"{"protocol":1,"version":"x"}"#] {
+            assert!(matches!(decode_request(line.as_bytes()), Err(LineError::Malformed(_))), "{line}");
+        }
+    }
+
+    #[test]
+    fn status_may_gain_fields() {
+        let mut value = serde_json::to_value(fixture::status()).expect("JSON");
+        value["mood"] = json!("good");
+        assert_eq!(serde_json::from_value::<Status>(value).expect("status"), fixture::status());
+    }
+
+    #[test]
+    fn ways_read_as_they_are_shown() {
+        for way in [Way::Dns, Way::Redirect, Way::L4] {
+            assert_eq!(way.to_string().parse(), Ok(way));
+            assert_eq!(serde_json::to_value(way).expect("JSON"), json!(way.to_string()));
+        }
+        assert_eq!("DNS".parse::<Way>(), Err(UnknownWay));
+    }
+}

@@ -60,3 +60,60 @@ fn next_time_of_day(hour: i8, minute: i8, now: Timestamp) -> Option<Timestamp> {
     let at = |date: civil::Date| date.to_datetime(time).to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp()).ok();
     at(today).filter(|at| *at > now).or_else(|| at(today.tomorrow().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(text: &str) -> Result<String, UntilError> {
+        let now = "2026-11-26T12:00:00Z".parse().expect("now");
+        parse_until(text, now).map(|until| until.to_string())
+    }
+
+    #[test]
+    fn until_is_a_timestamp_a_time_of_day_or_a_duration() {
+        for (text, until) in [
+            ("30m", "2026-11-26T12:30:00Z"),
+            (" 2h ", "2026-11-26T14:00:00Z"),
+            ("1d", "2026-11-27T12:00:00Z"),
+            ("12:01", "2026-11-26T12:01:00Z"),
+            ("23:59", "2026-11-26T23:59:00Z"),
+            ("12:00", "2026-11-27T12:00:00Z"),
+            ("00:00", "2026-11-27T00:00:00Z"),
+            ("2026-11-26T18:30:00Z", "2026-11-26T18:30:00Z"),
+            ("2026-11-26T18:30:00+01:00", "2026-11-26T17:30:00Z"),
+            ("2026-11-26 18:30Z", "2026-11-26T18:30:00Z"),
+        ] {
+            assert_eq!(check(text).as_deref(), Ok(until), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_to_come_says_why() {
+        for text in ["", "soon", "5", "24:00", "12:60", "1:30", "12:00:00", "-1h", "2026-11-26", "2026-13-01T00:00:00Z"]
+        {
+            assert_eq!(check(text), Err(UntilError::Unknown(text.to_owned())), "{text}");
+        }
+        for text in ["2026-11-27T18:30:00", "2026-11-27 18:30"] {
+            assert_eq!(check(text), Err(UntilError::NoTimeZone(text.to_owned())), "{text}");
+        }
+        for text in ["0s", "2026-11-26T12:00:00Z", "2026-11-26T12:30:00+01:00"] {
+            assert!(matches!(check(text), Err(UntilError::Past(_))), "{text}");
+        }
+        let past = check("2020-01-01T00:00:00Z").expect_err("past").to_string();
+        assert_eq!(past, "2020-01-01T00:00:00Z is not in the future");
+    }
+
+    proptest! {
+        #[test]
+        fn time_of_day_is_always_the_next_one(hour in 0i8..24, minute in 0i8..60, now in 0i64..4_000_000_000) {
+            let now = Timestamp::from_second(now).expect("now");
+            let until = parse_until(&format!("{hour:02}:{minute:02}"), now).expect("until");
+            let wait = until.as_second() - now.as_second();
+            prop_assert!((1..=86_400).contains(&wait));
+            prop_assert_eq!(until.as_second() % 86_400, i64::from(hour) * 3600 + i64::from(minute) * 60);
+        }
+    }
+}
