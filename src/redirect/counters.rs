@@ -28,10 +28,10 @@ const STATUSES: [StatusCode; 5] = [
     StatusCode::SERVICE_UNAVAILABLE,
 ];
 
-/// Why a connection was ended, or not taken, before its client ended it.
+/// What a connection has run into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
-    /// `max_connections` are open: the next one waits.
+    /// `max_connections` are open: who comes next waits.
     Connections,
     /// No request within `idle_timeout`.
     Idle,
@@ -235,7 +235,7 @@ impl Observed for Counters {
             let labels = vec![("limit", (*name).to_owned())];
             counter(
                 "fingerpost_redirect_limits_total",
-                "Times that a limit kept an HTTP connection waiting or ended it",
+                "Times that HTTP connections reached a limit, by limit",
                 labels,
                 count,
             )

@@ -51,8 +51,10 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 100;
 /// Requests of an HTTP/2 connection at once.
 const STREAMS_MAX: u32 = 100;
-/// Streams that an HTTP/2 client has reset before they were taken up, and that we had to reset, before the connection ends.
+/// Streams that an HTTP/2 client has reset before they were taken up; more end the connection.
 const RESET_STREAMS_MAX: usize = 20;
+/// Streams that we had to reset for an HTTP/2 client's errors; more end the connection. A client that went on with bodies nobody reads makes some.
+const FAILED_STREAMS_MAX: usize = 1024;
 /// What an HTTP/2 client may send of a body that nobody reads.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024;
 /// Bytes of HTTP/2 responses that wait to be sent, a stream.
@@ -107,7 +109,7 @@ fn http() -> Builder<TokioExecutor> {
     http.http2()
         .max_concurrent_streams(STREAMS_MAX)
         .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
-        .max_local_error_reset_streams(RESET_STREAMS_MAX)
+        .max_local_error_reset_streams(FAILED_STREAMS_MAX)
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .max_send_buf_size(SEND_BUFFER_BYTES_MAX);
