@@ -1,4 +1,5 @@
 //! Fingerpost.
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod diagnostic;
@@ -9,6 +10,7 @@ pub mod l4;
 pub mod name;
 pub mod observe;
 pub mod redirect;
+pub mod runtime;
 pub mod select;
 pub mod shutdown;
 pub mod snapshot;

@@ -263,10 +263,7 @@ fn read_control(root: Table<'_>, folder: &Path, places: &mut Places) -> Control 
         .filter(|value| !(value.is_string() && value.string() == Some("off")));
     let listen = listen.and_then(|value| Some((read_socket_address(value)?, value.span())));
     places.bound.extend(listen.clone());
-    Control {
-        socket: folder.join(socket.unwrap_or("/run/fingerpost/control.sock")),
-        listen: listen.map(|(address, _)| address),
-    }
+    Control { socket: folder.join(socket.unwrap_or(super::CONTROL_SOCKET)), listen: listen.map(|(address, _)| address) }
 }
 
 fn read_process(root: Table<'_>) -> Process {

@@ -255,7 +255,7 @@ pub struct SocketStatus {
 }
 
 /// What answers at a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Service {
     /// Authoritative DNS, over UDP and TCP.
