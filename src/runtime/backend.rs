@@ -22,7 +22,7 @@ use crate::{
             AddressStatus, PoolStatus, RealserverStatus, Request, Response, SocketStatus, Status, VERSION, ZoneStatus,
         },
     },
-    health::{Checked, Target},
+    health::Target,
     observe::{Observed, Sample},
     snapshot::{Members, Policy, Pool, Realserver, Snapshot, Snapshots},
     state::{Event, Override, RealserverName, State},
@@ -30,17 +30,17 @@ use crate::{
 };
 
 /// See the module.
-pub struct Backend {
+pub(super) struct Backend {
     /// Where the truth is.
-    pub owner: OwnerHandle,
+    pub(super) owner: OwnerHandle,
     /// Who reads files.
-    pub loader: mpsc::SyncSender<Command>,
+    pub(super) loader: mpsc::SyncSender<Command>,
     /// What is answered from.
-    pub snapshots: Arc<Snapshots>,
+    pub(super) snapshots: Arc<Snapshots>,
     /// What is known about files.
-    pub files: Arc<Mutex<Files>>,
+    pub(super) files: Arc<Mutex<Files>>,
     /// When the server started.
-    pub started: Timestamp,
+    pub(super) started: Timestamp,
 }
 
 impl control::Backend for Backend {
@@ -200,15 +200,13 @@ fn realserver_status(
     let set = state.override_of(&RealserverName { pool: pool.into(), realserver: stand.name.clone() });
     let address = |family: Family, address: IpAddr| {
         let checked = check.and_then(|check| state.checked(&Target::new(check, configured, family)?));
-        let unchecked = Checked { health: stand.health(Some(family)), ..Checked::default() };
-        let checked = checked.unwrap_or(&unchecked);
         AddressStatus {
             address,
-            health: checked.health,
-            since: checked.since,
-            last_probe: checked.last_probe,
-            last_error: checked.last_error.as_deref().map(str::to_owned),
-            restored: checked.is_restored,
+            health: stand.health(Some(family)),
+            since: checked.and_then(|checked| checked.since),
+            last_probe: checked.and_then(|checked| checked.last_probe),
+            last_error: checked.and_then(|checked| checked.last_error.as_deref()).map(str::to_owned),
+            restored: checked.is_some_and(|checked| checked.is_restored),
         }
     };
     let addresses =
@@ -228,11 +226,11 @@ fn realserver_status(
 }
 
 /// What the runtime itself counts: snapshots, files, and how every realserver stands.
-pub struct RuntimeObserved {
+pub(super) struct RuntimeObserved {
     /// The current snapshot.
-    pub snapshots: Arc<Snapshots>,
+    pub(super) snapshots: Arc<Snapshots>,
     /// What is known about files.
-    pub files: Arc<Mutex<Files>>,
+    pub(super) files: Arc<Mutex<Files>>,
 }
 
 impl Observed for RuntimeObserved {

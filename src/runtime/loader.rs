@@ -36,7 +36,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(10);
 const POLL_INTERVAL_UNWATCHED: Duration = Duration::from_secs(1);
 
 /// What the loader is told.
-pub enum Command {
+pub(super) enum Command {
     /// Some watched file has changed.
     FilesChanged,
     /// An operator wants everything read again, and the outcome.
@@ -47,30 +47,30 @@ pub enum Command {
 
 /// What is known about files, for those who report it.
 #[derive(Debug, Default)]
-pub struct Files {
+pub(super) struct Files {
     /// By zone file.
-    pub zones: BTreeMap<PathBuf, ZoneFile>,
+    pub(super) zones: BTreeMap<PathBuf, ZoneFile>,
     /// Why the configuration (or a database that it names) as it is now is not in force.
-    pub reload_error: Option<ReloadError>,
+    pub(super) reload_error: Option<ReloadError>,
     /// What is listened on.
-    pub listening: Vec<Listening>,
+    pub(super) listening: Vec<Listening>,
     /// Reads of the configuration: good and bad.
-    pub n_reloads: [u64; 2],
+    pub(super) n_reloads: [u64; 2],
     /// Reads of zone files: good and bad.
-    pub n_zone_loads: [u64; 2],
+    pub(super) n_zone_loads: [u64; 2],
 }
 
 /// One zone file.
 #[derive(Clone, Debug, Default)]
-pub struct ZoneFile {
+pub(super) struct ZoneFile {
     /// The zone that is in service from it.
-    pub apex: Option<crate::name::Name>,
+    pub(super) apex: Option<crate::name::Name>,
     /// Since when.
-    pub since: Option<Timestamp>,
+    pub(super) since: Option<Timestamp>,
     /// Why the file as it is now is not in service.
-    pub error: Option<String>,
+    pub(super) error: Option<String>,
     /// Whether that is because it names pools that the configuration has not.
-    pub is_waiting: bool,
+    pub(super) is_waiting: bool,
 }
 
 /// Size, time and identity of a file; another stamp means another content.

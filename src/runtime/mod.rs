@@ -32,7 +32,10 @@ use self::{
     services::{Context, Services},
     sockets::Inherited,
 };
-pub use self::{explain::explain, services::Listening};
+pub use self::{
+    explain::{ExplainError, explain},
+    services::Listening,
+};
 use crate::{
     config::{self, Config, LoadError},
     control::{self, metrics::Metrics},

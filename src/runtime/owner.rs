@@ -31,7 +31,7 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 const TICK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the owner is asked to do.
-pub enum Message {
+pub(super) enum Message {
     /// Take an event in. The reply comes once the snapshot that has it is published.
     Apply(Event, Option<oneshot::Sender<Result<(), Diagnostics>>>),
     /// Look at the state.
@@ -40,43 +40,43 @@ pub enum Message {
 
 /// The way to the owner.
 #[derive(Clone)]
-pub struct OwnerHandle {
+pub(super) struct OwnerHandle {
     queue: mpsc::Sender<Message>,
 }
 
 /// The owner is gone: the server stops.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the server is stopping")]
-pub struct Stopped;
+pub(super) struct Stopped;
 
 impl OwnerHandle {
     /// A queue, and its other end for [`run`].
-    pub fn new() -> (Self, mpsc::Receiver<Message>) {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Message>) {
         let (queue, messages) = mpsc::channel(QUEUE_MAX);
         (Self { queue }, messages)
     }
 
     /// Sends an event and waits until it is in the published snapshot, or refused.
-    pub async fn apply(&self, event: Event) -> Result<Result<(), Diagnostics>, Stopped> {
+    pub(super) async fn apply(&self, event: Event) -> Result<Result<(), Diagnostics>, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.queue.send(Message::Apply(event, Some(reply))).await.map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
 
     /// [`OwnerHandle::apply`] from a thread that may block.
-    pub fn apply_blocking(&self, event: Event) -> Result<Result<(), Diagnostics>, Stopped> {
+    pub(super) fn apply_blocking(&self, event: Event) -> Result<Result<(), Diagnostics>, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.queue.blocking_send(Message::Apply(event, Some(reply))).map_err(|_| Stopped)?;
         answer.blocking_recv().map_err(|_| Stopped)
     }
 
     /// Sends an event that nobody waits for.
-    pub async fn tell(&self, event: Event) -> Result<(), Stopped> {
+    pub(super) async fn tell(&self, event: Event) -> Result<(), Stopped> {
         self.queue.send(Message::Apply(event, None)).await.map_err(|_| Stopped)
     }
 
     /// What `question` makes of the state.
-    pub async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&State) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
@@ -87,7 +87,7 @@ impl OwnerHandle {
     }
 
     /// [`OwnerHandle::ask`] from a thread that may block.
-    pub fn ask_blocking<T: Send + 'static>(
+    pub(super) fn ask_blocking<T: Send + 'static>(
         &self,
         question: impl FnOnce(&State) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
@@ -99,13 +99,13 @@ impl OwnerHandle {
 }
 
 /// The file in which state outlives a restart.
-pub struct StateFile {
+pub(super) struct StateFile {
     path: PathBuf,
 }
 
 impl StateFile {
     /// The file in `dir`, which is made if it is not there; and what was saved in it. A file that cannot be understood is set aside.
-    pub fn open(dir: &Path) -> io::Result<(Self, Saved)> {
+    pub(super) fn open(dir: &Path) -> io::Result<(Self, Saved)> {
         fs::create_dir_all(dir)?;
         let path = dir.join("state.json");
         let saved = match fs::read_to_string(&path) {
@@ -142,20 +142,20 @@ impl StateFile {
 }
 
 /// The owner's other ends.
-pub struct Owner {
+pub(super) struct Owner {
     /// The truth.
-    pub state: State,
+    pub(super) state: State,
     /// Where snapshots go.
-    pub snapshots: Arc<Snapshots>,
+    pub(super) snapshots: Arc<Snapshots>,
     /// Who hears what is to be probed.
-    pub targets: watch::Sender<Arc<Vec<Target>>>,
+    pub(super) targets: watch::Sender<Arc<Vec<Target>>>,
     /// Where state is saved; `None` if it could not be opened.
-    pub file: Option<StateFile>,
+    pub(super) file: Option<StateFile>,
 }
 
 impl Owner {
     /// Runs until `shutdown.abort`: while connections drain, operators may still ask.
-    pub async fn run(mut self, mut messages: mpsc::Receiver<Message>, shutdown: Shutdown) {
+    pub(super) async fn run(mut self, mut messages: mpsc::Receiver<Message>, shutdown: Shutdown) {
         let mut tick = tokio::time::interval(TICK_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut next_save = tokio::time::Instant::now();

@@ -6,7 +6,7 @@ use nix::unistd::{Gid, Uid, User, initgroups, setgid, setuid};
 
 /// Why the user could not be changed.
 #[derive(Debug, thiserror::Error)]
-pub enum DropError {
+pub(super) enum DropError {
     /// There is no such user.
     #[error("there is no user `{0}` on this system")]
     UnknownUser(String),
@@ -21,7 +21,7 @@ pub enum DropError {
 }
 
 /// The user of this name, if the process is root and would have to change.
-pub fn user_to_become(name: &str) -> Result<Option<User>, DropError> {
+pub(super) fn user_to_become(name: &str) -> Result<Option<User>, DropError> {
     if !Uid::effective().is_root() {
         return Ok(None);
     }
@@ -30,7 +30,7 @@ pub fn user_to_become(name: &str) -> Result<Option<User>, DropError> {
 }
 
 /// Gives `path`, and the files right in it, to `user`: what root has made, the server must be able to write as that user.
-pub fn give_to(user: &User, path: &Path) -> io::Result<()> {
+pub(super) fn give_to(user: &User, path: &Path) -> io::Result<()> {
     let owner = (Some(user.uid.as_raw()), Some(user.gid.as_raw()));
     chown(path, owner.0, owner.1)?;
     if path.is_dir() {
@@ -45,7 +45,7 @@ pub fn give_to(user: &User, path: &Path) -> io::Result<()> {
 }
 
 /// Becomes `user` for the whole process, for good.
-pub fn become_user(user: &User) -> Result<(), DropError> {
+pub(super) fn become_user(user: &User) -> Result<(), DropError> {
     let name = CString::new(user.name.as_str())
         .map_err(|error| DropError::Failed { user: user.name.clone(), error: error.into() })?;
     let change = |gid: Gid, uid: Uid| {

@@ -183,7 +183,7 @@ impl Services {
             listener: key.listener.clone(),
         };
         let mut listening: Vec<Listening> = self.running.iter().map(one).collect();
-        listening.sort_by(|a, b| (a.service.to_string(), a.address).cmp(&(b.service.to_string(), b.address)));
+        listening.sort_by_key(|listening| (listening.service.to_string(), listening.address));
         listening
     }
 }

@@ -19,18 +19,18 @@ const FREE_PORT_TRIES: usize = 16;
 /// An address that could not be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("could not listen on {protocol} {address}: {error}")]
-pub struct BindError {
+pub(super) struct BindError {
     /// `udp` or `tcp`.
-    pub protocol: &'static str,
+    pub(super) protocol: &'static str,
     /// The address as configured.
-    pub address: SocketAddr,
+    pub(super) address: SocketAddr,
     /// Why.
-    pub error: io::Error,
+    pub(super) error: io::Error,
 }
 
 impl BindError {
     /// What to do about it.
-    pub fn hint(&self) -> &'static str {
+    pub(super) fn hint(&self) -> &'static str {
         match self.error.kind() {
             io::ErrorKind::PermissionDenied => {
                 "ports below 1024 need root, the capability CAP_NET_BIND_SERVICE, or a systemd socket unit"
@@ -44,14 +44,14 @@ impl BindError {
 
 /// Sockets that were open when the program started (systemd's `LISTEN_FDS`), each until somebody wants its address.
 #[derive(Debug, Default)]
-pub struct Inherited {
+pub(super) struct Inherited {
     tcp: Vec<TcpListener>,
     udp: Vec<UdpSocket>,
 }
 
 impl Inherited {
     /// Takes them from the environment, once.
-    pub fn from_environment() -> Self {
+    pub(super) fn from_environment() -> Self {
         let mut inherited = Self::default();
         let mut descriptors = ListenFd::from_env();
         for index in 0..descriptors.len() {
@@ -65,7 +65,7 @@ impl Inherited {
     }
 
     /// A TCP listener on `address`.
-    pub fn tcp(&mut self, address: SocketAddr) -> Result<TcpListener, BindError> {
+    pub(super) fn tcp(&mut self, address: SocketAddr) -> Result<TcpListener, BindError> {
         if let Some(index) =
             self.tcp.iter().position(|listener| listener.local_addr().is_ok_and(|local| local == address))
         {
@@ -75,7 +75,7 @@ impl Inherited {
     }
 
     /// `n_sockets` UDP sockets on `address`, which the kernel spreads queries over.
-    pub fn udp(&mut self, address: SocketAddr, n_sockets: usize) -> Result<Vec<UdpSocket>, BindError> {
+    pub(super) fn udp(&mut self, address: SocketAddr, n_sockets: usize) -> Result<Vec<UdpSocket>, BindError> {
         let fail = |error| BindError { protocol: "udp", address, error };
         if let Some(index) = self.udp.iter().position(|socket| socket.local_addr().is_ok_and(|local| local == address))
         {
@@ -89,7 +89,7 @@ impl Inherited {
     }
 
     /// UDP and TCP on the same port of `address`, also where its port is 0.
-    pub fn udp_and_tcp(
+    pub(super) fn udp_and_tcp(
         &mut self,
         address: SocketAddr,
         n_udp: usize,
