@@ -273,3 +273,253 @@ async fn get_explain<B: Backend>(
         Ok(_) | Err(_) => Refused::Silent.into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::control::{
+        fixture::{self, Fake},
+        metrics::tests::check_exposition,
+        protocol::VERSION,
+    };
+
+    struct Server {
+        address: SocketAddr,
+        shutdown: Shutdown,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    impl Server {
+        fn start<B: Backend>(backend: Arc<B>) -> Self {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("listener");
+            let address = listener.local_addr().expect("address");
+            let shutdown = Shutdown::new();
+            let metrics = Arc::new(Metrics::new(vec![]));
+            let task = tokio::spawn(serve(listener, backend, metrics, shutdown.clone()));
+            Self { address, shutdown, task }
+        }
+
+        /// The whole response to `request`, until the server closes.
+        async fn raw(&self, request: &str) -> String {
+            let mut stream = TcpStream::connect(self.address).await.expect("connection");
+            stream.write_all(request.as_bytes()).await.expect("request");
+            let mut response = String::new();
+            stream.read_to_string(&mut response).await.expect("response");
+            response
+        }
+
+        /// Status code, head and body.
+        async fn ask(&self, method: &str, target: &str) -> (u16, String, String) {
+            let response = self.raw(&format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
+            let (head, body) = response.split_once("\r\n\r\n").expect("head");
+            let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("code");
+            (code, head.to_owned(), body.to_owned())
+        }
+
+        async fn get(&self, target: &str) -> (u16, String) {
+            let (code, _, body) = self.ask("GET", target).await;
+            (code, body)
+        }
+    }
+
+    fn healthy() -> Status {
+        fixture::status()
+    }
+
+    fn fake(status: Status) -> Arc<Fake> {
+        Arc::new(Fake::new(status))
+    }
+
+    fn json(text: &str) -> serde_json::Value {
+        serde_json::from_str(text).expect("JSON")
+    }
+
+    #[tokio::test]
+    async fn health_is_ok_while_something_is_served_and_verbose_tells_more() {
+        let server = Server::start(fake(healthy()));
+        assert_eq!(server.get("/health").await, (200, "ok\n".to_owned()));
+        let (code, body) = server.get("/health?verbose").await;
+        let notes = json!([
+            "zone example.net.: zones/example.net.zone:3:8: unknown pool `wbe`",
+            "pool web-us: degraded, nobody is eligible",
+            "the reload at 2026-11-26T11:59:00Z failed: error: unknown key `polls`\n --> fingerpost.toml:9:1",
+        ]);
+        assert_eq!((code, json(&body)), (200, json!({ "healthy": true, "reasons": [], "notes": notes })));
+    }
+
+    #[tokio::test]
+    async fn health_is_503_while_dns_is_served_without_a_zone() {
+        let mut status = healthy();
+        status.zones.retain(|zone| zone.serial.is_none());
+        let server = Server::start(fake(status.clone()));
+        let expected = json!({ "healthy": false, "reasons": ["no zone is loaded"] });
+        let (code, body) = server.get("/health").await;
+        assert_eq!((code, json(&body)), (503, expected));
+        status.sockets.retain(|socket| socket.service != Service::Dns);
+        let server = Server::start(fake(status));
+        assert_eq!(server.get("/health").await.0, 200, "without DNS no zone is needed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_state_owner_is_503() {
+        let server = Server::start(Arc::new(fixture::Mute));
+        let (code, body) = server.get("/health").await;
+        assert_eq!((code, json(&body)), (503, json!({ "healthy": false, "reasons": [NO_ANSWER] })));
+        for target in ["/api/v1/status", "/api/v1/explain?name=example.org"] {
+            let (code, body) = server.get(target).await;
+            assert_eq!((code, json(&body)), (503, json!({ "error": NO_ANSWER })));
+        }
+        assert_eq!(server.get("/metrics").await.0, 200, "metrics need no answer");
+    }
+
+    #[tokio::test]
+    async fn status_is_the_same_as_the_command_lines() {
+        let server = Server::start(fake(healthy()));
+        let (code, body) = server.get("/api/v1/status").await;
+        assert_eq!((code, serde_json::from_str::<Status>(&body).expect("status")), (200, healthy()));
+    }
+
+    #[tokio::test]
+    async fn explain_reads_its_parameters_and_says_which_are_wrong() {
+        let backend = fake(healthy());
+        let server = Server::start(backend.clone());
+        let (code, body) = server
+            .get("/api/v1/explain?name=www.example.org&type=AAAA&client=2001:db8::1&ecs=192.0.2.0/24&via=redirect")
+            .await;
+        assert_eq!((code, json(&body)), (200, json!({ "name": "www.example.org", "via": "redirect" })));
+        assert_eq!(server.get("/api/v1/explain?name=a").await.0, 200);
+        let explain = |name: &str, rtype: &str, client, ecs, via| {
+            let (name, rtype) = (name.to_owned(), rtype.to_owned());
+            (Request::Explain(ExplainRequest { name, rtype, client, ecs, via }), ANYBODY.to_owned())
+        };
+        let full =
+            explain("www.example.org", "AAAA", "2001:db8::1".parse().ok(), "192.0.2.0/24".parse().ok(), Way::Redirect);
+        assert_eq!(*backend.asked.lock().expect("asked"), [full, explain("a", "A", None, None, Way::Dns)]);
+        for (query, word) in
+            [("", "name"), ("?name=a&client=x", "client"), ("?name=a&via=x", "via"), ("?name=a&typ=A", "typ")]
+        {
+            let (code, body) = server.get(&format!("/api/v1/explain{query}")).await;
+            assert!(code == 400 && json(&body)["error"].as_str().is_some_and(|error| error.contains(word)), "{body}");
+        }
+        let (code, body) = server.get("/api/v1/explain?name=a&type=NONE").await;
+        assert_eq!((code, json(&body)), (400, json!({ "error": "unknown type `NONE`" })));
+    }
+
+    #[tokio::test]
+    async fn metrics_are_what_a_scraper_takes() {
+        let server = Server::start(fake(healthy()));
+        let (code, head, body) = server.ask("GET", "/metrics").await;
+        assert_eq!(code, 200);
+        assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+        check_exposition(&body).expect("exposition");
+        assert!(body.contains(&format!("fingerpost_build_info{{version=\"{VERSION}\"}} 1\n")));
+    }
+
+    #[tokio::test]
+    async fn nothing_can_be_written_and_nothing_else_is_there() {
+        let backend = fake(healthy());
+        let server = Server::start(backend.clone());
+        for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+            let (code, head, _) = server.ask(method, "/api/v1/status").await;
+            assert!(code == 405 && head.to_lowercase().contains("\r\nallow: get,head\r\n"), "{method}: {head}");
+        }
+        for target in ["/nothing", "/api", "/api/v1/status/", "/../etc/passwd", "/favicon.ico", "//metrics"] {
+            assert_eq!(server.get(target).await.0, 404, "{target}");
+        }
+        assert!(backend.asked.lock().expect("asked").is_empty());
+        let (code, head, body) = server.ask("HEAD", "/health").await;
+        assert!(code == 200 && body.is_empty() && head.contains("content-length: 3"), "{head}");
+    }
+
+    #[tokio::test]
+    async fn every_response_is_hardened_and_ends_its_connection() {
+        let server = Server::start(fake(healthy()));
+        for target in ["/", "/dashboard.js", "/metrics", "/health", "/nothing", "/api/v1/status", "/api/v1/explain"] {
+            let (_, head, _) = server.ask("GET", target).await;
+            for header in [
+                "content-security-policy: default-src 'none';",
+                "x-content-type-options: nosniff",
+                "referrer-policy: no-referrer",
+                "cache-control: no-store",
+                "cross-origin-resource-policy: same-origin",
+                "connection: close",
+            ] {
+                assert!(head.to_lowercase().contains(header), "{target} lacks {header}: {head}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn dashboard_loads_nothing_but_what_is_served_here() {
+        let server = Server::start(fake(healthy()));
+        let (code, head, page) = server.ask("GET", "/").await;
+        assert!(code == 200 && head.contains("text/html"));
+        let links = ["src=\"", "href=\""].into_iter().flat_map(|attribute| page.split(attribute).skip(1));
+        let targets: Vec<&str> =
+            links.filter_map(|rest| rest.split('"').next()).filter(|target| *target != "data:,").collect();
+        assert!(targets.contains(&"dashboard.js") && targets.contains(&"dashboard.css"), "{targets:?}");
+        for target in targets {
+            assert_eq!(server.get(&format!("/{target}")).await.0, 200, "{target}");
+        }
+        let script = include_str!("dashboard/dashboard.js");
+        let is_html =
+            ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write"].iter().any(|way| script.contains(way));
+        assert!(!is_html, "text must enter the page as text");
+        assert!(
+            !page.contains("<style") && !page.contains(" style=") && !page.contains("onload"),
+            "the policy blocks it"
+        );
+    }
+
+    #[tokio::test]
+    async fn head_that_is_too_long_is_refused() {
+        let server = Server::start(fake(healthy()));
+        let long = server.raw(&format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(HEAD_OCTETS_MAX))).await;
+        assert!(long.starts_with("HTTP/1.1 414") || long.starts_with("HTTP/1.1 431"), "{long}");
+        let many = server.raw(&format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(HEADERS_MAX + 1))).await;
+        assert!(many.starts_with("HTTP/1.1 431"), "{many}");
+        assert!(server.raw("hello\r\n\r\n").await.starts_with("HTTP/1.1 400"));
+        assert_eq!(server.get("/health").await.0, 200);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn client_that_does_not_finish_its_request_is_dropped() {
+        let server = Server::start(fake(healthy()));
+        for start in ["", "GET / HT", "GET / HTTP/1.1\r\nhost: x\r\n"] {
+            let began = tokio::time::Instant::now();
+            assert_eq!(server.raw(start).await, "", "{start:?}");
+            assert!(began.elapsed() <= HEAD_TIMEOUT + Duration::from_secs(1), "{start:?}: {:?}", began.elapsed());
+        }
+    }
+
+    #[tokio::test]
+    async fn drain_closes_idle_connections_and_returns() {
+        let server = Server::start(fake(healthy()));
+        let mut idle = TcpStream::connect(server.address).await.expect("connection");
+        assert_eq!(server.get("/health").await.0, 200);
+        server.shutdown.drain.cancel();
+        let mut nothing = Vec::new();
+        idle.read_to_end(&mut nothing).await.expect("end");
+        assert!(nothing.is_empty());
+        server.task.await.expect("served");
+        assert!(TcpStream::connect(server.address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn abort_drops_what_still_runs() {
+        let server = Server::start(Arc::new(fixture::Mute));
+        let mut running = TcpStream::connect(server.address).await.expect("connection");
+        running.write_all(b"GET /api/v1/status HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("request");
+        server.shutdown.drain.cancel();
+        server.shutdown.abort.cancel();
+        server.task.await.expect("served");
+        let mut nothing = Vec::new();
+        // Closed or reset, but over.
+        let _ = running.read_to_end(&mut nothing).await;
+        assert!(nothing.is_empty());
+    }
+}

@@ -135,7 +135,7 @@ fn encode_family(encoder: &mut DescriptorEncoder<'_>, name: &str, family: &Sampl
 
 /// The number without a fraction, if it has none and is exact.
 fn whole(value: f64) -> Option<u64> {
-    let is_whole = value >= 0.0 && value <= 9_007_199_254_740_992.0 && value.fract() == 0.0;
+    let is_whole = (0.0..=9_007_199_254_740_992.0).contains(&value) && value.fract() == 0.0;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "just checked")]
     is_whole.then_some(value as u64)
 }

@@ -59,7 +59,8 @@ function traffic(pool, realserver) {
 
 function why(realserver, address, isFirst) {
   const operator = isFirst ? [realserver.by, realserver.reason].filter(Boolean).join(": ") : "";
-  return [operator, address.last_error].filter(Boolean).join("; ");
+  const probe = address.last_error && address.health === "up" ? "last probe failed: " + address.last_error : address.last_error;
+  return [operator, probe].filter(Boolean).join("; ");
 }
 
 function poolCard(status, pool) {
@@ -75,7 +76,7 @@ function poolCard(status, pool) {
       index ? "" : traffic(pool, realserver),
       why(realserver, address, !index),
     ]));
-  return element("div", "card",
+  return element("div", "card pool",
     element("div", "title", element("h3", "", pool.name), state, element("span", "faint", about)),
     rows.length ? table(["realserver", "address", "weight", "health", "set", "traffic", "why"], rows) : "");
 }
