@@ -72,7 +72,7 @@ impl Backend {
         Ok(match self.owner.apply(Event::AdminSet(name, set)).await? {
             Err(findings) => Response::error(findings.to_string()),
             Ok(()) => {
-                let until = until.map_or(String::new(), |until| format!(" until {until}"));
+                let until = until.map_or(String::new(), |until| format!(" until {until:.0}"));
                 Response::Done { message: format!("{target} is set to {admin}{until}") }
             }
         })
