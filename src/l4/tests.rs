@@ -147,6 +147,8 @@ async fn connected(listener: &str) -> (Rig, TcpStream, TcpStream) {
     let rig = Rig::start(snapshot("wrr", &[("a", 1, address)], listener));
     let client = rig.connect().await;
     let (realserver, _) = timeout(PATIENCE, realserver.accept()).await.expect("in time").expect("accept");
+    // A realserver that resets before the forwarder has seen it connect would be one that failed to connect.
+    rig.counts("realserver_connections_total", &["a"], 1).await;
     (rig, client, realserver)
 }
 
