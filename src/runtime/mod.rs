@@ -5,6 +5,7 @@
 
 mod backend;
 mod explain;
+mod limits;
 mod loader;
 mod owner;
 mod privileges;
@@ -85,6 +86,7 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
     for warning in &warnings.0 {
         warn!("{}", warning.one_line());
     }
+    limits::raise_descriptors(&config);
     let config = Arc::new(config);
     let user = match &config.process.user {
         None => None,
