@@ -157,7 +157,7 @@ impl Bound {
         let runtime = Handle::current();
         let tasks = TaskTracker::new();
         let (owner, messages) = OwnerHandle::new();
-        let (to_loader, commands) = mpsc::sync_channel(1);
+        let (to_loader, commands) = mpsc::sync_channel(loader::QUEUE_MAX);
         let mut state = State::new(self.config.clone(), self.geo.clone(), self.saved, Timestamp::now());
         let Some(first) = state.snapshot() else { return };
         let snapshots = Arc::new(ArcSwap::new(first));
