@@ -30,22 +30,24 @@ pub(super) fn read_check(name: &str, value: Value<'_>, folder: &Path) -> Check {
         ("grpc", None),
         ("file", None),
     ];
-    let kind = table.require("type").and_then(|value| value.choice(&kinds));
+    let kind = table.require("type", "type = \"http\"").and_then(|value| value.choice(&kinds));
+    // Without a type nobody can say which keys belong to it.
+    let unused: &[&'static str] = match kind {
+        Some("tcp") => &["path", "host", "expect_status", "verify", "sni", "ca"],
+        Some("http") => &["verify", "sni", "ca"],
+        _ => &[],
+    };
+    for key in unused {
+        if let Some(value) = table.get(key) {
+            let message = format!("a check of type `{}` has no `{key}`", kind.unwrap_or_default());
+            value.reject(message, "remove it, or change `type`");
+        }
+    }
     let kind = match kind {
         Some("http") => CheckKind::Http(read_http_check(table)),
         Some("https") => CheckKind::Https(read_http_check(table), read_tls_check(table, folder)),
         _ => CheckKind::Tcp,
     };
-    let unused: &[&'static str] = match kind {
-        CheckKind::Tcp => &["path", "host", "expect_status", "verify", "sni", "ca"],
-        CheckKind::Http(_) => &["verify", "sni", "ca"],
-        CheckKind::Https(..) => &[],
-    };
-    for key in unused {
-        if let Some(value) = table.get(key) {
-            value.reject(format!("`{key}` has no meaning for this type of check"), "remove the line, or change `type`");
-        }
-    }
     let interval = read_duration(table, "interval", defaults.interval);
     let timeout = table.get("timeout").and_then(|value| Some((value.duration()?, value.span())));
     if timeout.as_ref().map_or(defaults.timeout, |(timeout, _)| *timeout) >= interval {
@@ -80,18 +82,26 @@ fn read_http_check(table: Table<'_>) -> HttpCheck {
         }
         Some(path.to_owned())
     });
-    let statuses = table.get("expect_status").and_then(|value| value.list(read_statuses));
+    let statuses = table.get("expect_status").and_then(|value| {
+        if value.is_empty_list() {
+            value.reject("with no status expected the check can never succeed", "such as `[\"200-299\"]`");
+        }
+        value.list(read_statuses)
+    });
     HttpCheck {
         path: path.unwrap_or_else(|| "/".to_owned()),
-        host: read_host(table, "host"),
+        host: read_host(table, "host", b":[]"),
         expect_status: statuses.unwrap_or_else(|| vec![200..=299]),
     }
 }
 
-fn read_host(table: Table<'_>, name: &'static str) -> Option<String> {
+/// A host name; what stands in a `Host` header may have a port as well.
+fn read_host(table: Table<'_>, name: &'static str, allowed_beside: &[u8]) -> Option<String> {
     let value = table.get(name)?;
     let host = value.string()?;
-    if host.is_empty() || !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte)) {
+    let is_allowed =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte) || allowed_beside.contains(&byte);
+    if host.is_empty() || !host.bytes().all(is_allowed) {
         value.reject(format!("`{host}` is not a host name"), "such as `www.example.com`");
     }
     Some(host.to_owned())
@@ -115,7 +125,7 @@ fn read_statuses(value: Value<'_>) -> Option<RangeInclusive<u16>> {
 fn read_tls_check(table: Table<'_>, folder: &Path) -> TlsCheck {
     TlsCheck {
         verify: table.get("verify").and_then(|value| value.boolean()).unwrap_or(true),
-        sni: read_host(table, "sni"),
+        sni: read_host(table, "sni", b""),
         ca: table.get("ca").and_then(|value| value.string()).map(|path| folder.join(path)),
     }
 }

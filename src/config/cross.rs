@@ -1,8 +1,12 @@
 //! What must hold between the parts of a configuration: no cycles, no address bound twice, a port where one is needed.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::SocketAddr,
+    ops::Range,
+};
 
-use super::{CheckKind, Config, Members, PoolIndex, PoolsPolicy, file::Places, reader::Reader};
+use super::{Answers, CheckKind, Config, Members, Policy, PoolIndex, PoolsPolicy, file::Places, reader::Reader};
 use crate::types::POOL_DEPTH_MAX;
 
 /// Reports everything that does not fit together.
@@ -12,7 +16,6 @@ pub(super) fn check(reader: &Reader<'_>, config: &Config, places: &Places) {
     check_probe_ports(reader, config, places);
     check_listeners(reader, config, places);
     check_bound_addresses(reader, &places.bound);
-    check_unused_checks(reader, config, places);
     if !config.redirect.listen.is_empty() && config.dns.zones.is_none() {
         let span = places
             .bound
@@ -25,50 +28,86 @@ pub(super) fn check(reader: &Reader<'_>, config: &Config, places: &Places) {
         );
         reader.report(error.hint("add `[dns]` with `zones`; `listen = []` there serves no DNS"));
     }
+    // What is strange about a file with errors is likely their consequence.
+    if !reader.has_errors() {
+        check_for_strangeness(reader, config, places);
+    }
+}
+
+/// Ways from a pool down to pools of realservers, at most: a request may have to try each of them.
+const WAYS_MAX: usize = 10_000;
+/// How far down a chain of pools is followed: far beyond what is allowed, and far from the end of the stack.
+const WALK_DEPTH_MAX: usize = 8 * POOL_DEPTH_MAX;
+
+/// What lies below a pool, itself included.
+#[derive(Clone, Copy, Default)]
+struct Below {
+    /// Levels down to realservers.
+    depth: usize,
+    /// Ways down to pools of realservers; a pool that is reached in two ways counts twice.
+    ways: usize,
 }
 
 /// Walks down from each pool; a pool met again on the way closes a cycle, which is shown as the path that makes it.
 fn check_cycles(reader: &Reader<'_>, config: &Config, places: &Places) {
-    let mut depths: HashMap<PoolIndex, usize> = HashMap::new();
+    let mut known: HashMap<PoolIndex, Below> = HashMap::new();
     for start in 0..config.pools.len() {
-        let mut path = Vec::new();
-        let depth = walk(reader, config, places, start, &mut path, &mut depths);
-        if depth > POOL_DEPTH_MAX
-            && let (Some(pool), Some(span)) = (config.pools.get(start), places.pools.get(start))
-        {
-            let message = format!("pool `{}` is {depth} pools deep, more than {POOL_DEPTH_MAX}", pool.name);
-            reader
-                .report(reader.error(span.clone(), message).hint("pools this deep are hard to reason about at night"));
-        }
+        walk(reader, config, places, start, &mut Vec::new(), &mut known);
     }
 }
 
-/// Levels from `pool` down to realservers, itself included. `depths` holds those that are known, and makes each cycle be told once.
+/// Reports `pool` if it is too much and nothing below it is: one error tells of all the pools above as well.
+fn check_below(reader: &Reader<'_>, config: &Config, places: &Places, pool: PoolIndex, below: Below, most: Below) {
+    let (Some(pool), Some(span)) = (config.pools.get(pool), places.pools.get(pool)) else { return };
+    let message = if below.depth == POOL_DEPTH_MAX + 1 {
+        format!("pool `{}` is more than {POOL_DEPTH_MAX} pools deep", pool.name)
+    } else if below.ways > WAYS_MAX && most.ways <= WAYS_MAX {
+        format!("pool `{}` leads to realservers in more than {WAYS_MAX} ways", pool.name)
+    } else {
+        return;
+    };
+    reader.report(reader.error(span.clone(), message).hint("make fewer pools of pools of it"));
+}
+
+/// What is below `pool`. `known` holds the pools that were walked before, and makes each cycle be told once.
 fn walk(
     reader: &Reader<'_>,
     config: &Config,
     places: &Places,
     pool: PoolIndex,
     path: &mut Vec<PoolIndex>,
-    depths: &mut HashMap<PoolIndex, usize>,
-) -> usize {
+    known: &mut HashMap<PoolIndex, Below>,
+) -> Below {
     if let Some(at) = path.iter().position(|&before| before == pool) {
         let name = |index: &PoolIndex| config.pools.get(*index).map_or("?", |pool| &*pool.name);
         let circle: Vec<&str> = path.iter().skip(at).chain([&pool]).map(name).collect();
         let span = places.pools.get(pool).cloned().unwrap_or(0..0);
         let error = reader.error(span, format!("pools go in a circle: `{}`", circle.join("` → `")));
-        reader.report(error.hint("take one of them out of the other's members"));
-        return 0;
+        reader.report(error.hint("take one of them out of the `members`, `geo` or `nets` of the one before it"));
+        return Below::default();
     }
-    if let Some(&depth) = depths.get(&pool) {
-        return depth;
+    if let Some(&below) = known.get(&pool) {
+        return below;
     }
-    let Some(Members::Pools { members, .. }) = config.pools.get(pool).map(|pool| &pool.members) else { return 1 };
+    let Some(Members::Pools { members, .. }) = config.pools.get(pool).map(|pool| &pool.members) else {
+        return Below { depth: 1, ways: 1 };
+    };
+    if path.len() >= WALK_DEPTH_MAX {
+        return Below { depth: 1, ways: 1 };
+    }
     path.push(pool);
-    let below = members.iter().map(|&member| walk(reader, config, places, member, path, depths)).max().unwrap_or(0);
+    let mut below = Below::default();
+    let mut most = Below::default();
+    for &member in members {
+        let member = walk(reader, config, places, member, path, known);
+        most = Below { depth: most.depth.max(member.depth), ways: most.ways.max(member.ways) };
+        below.ways = below.ways.saturating_add(member.ways);
+    }
     path.pop();
-    depths.insert(pool, below + 1);
-    below + 1
+    below.depth = most.depth + 1;
+    check_below(reader, config, places, pool, below, most);
+    known.insert(pool, below);
+    below
 }
 
 fn check_realserver_names(reader: &Reader<'_>, config: &Config, places: &Places) {
@@ -77,10 +116,14 @@ fn check_realserver_names(reader: &Reader<'_>, config: &Config, places: &Places)
         let mut names = HashMap::new();
         let mut addresses = HashMap::new();
         for (realserver, span) in realservers.iter().zip(spans) {
-            if names.insert(&realserver.name, ()).is_some() {
+            if let Some(first) = names.insert(&realserver.name, span) {
                 let error = reader
                     .error(span.clone(), format!("duplicate realserver `{}` in pool `{}`", realserver.name, pool.name));
-                reader.report(error.hint("names are unique within a pool; rename one of the two"));
+                reader
+                    .report(error.hint(format!("the first one is in line {}; rename one of them", reader.line(first))));
+            }
+            if realserver.v4.is_none() && realserver.v6.is_none() {
+                continue;
             }
             let service = (realserver.v4, realserver.v6, realserver.port);
             if let Some(first) = addresses.insert(service, &realserver.name).filter(|first| **first != realserver.name)
@@ -117,11 +160,9 @@ fn check_probe_ports(reader: &Reader<'_>, config: &Config, places: &Places) {
 fn check_listeners(reader: &Reader<'_>, config: &Config, places: &Places) {
     for (index, listener) in config.listeners.iter().enumerate() {
         let span = places.listener_pools.get(index).cloned().unwrap_or(0..0);
-        let mut pools = Vec::new();
-        collect_pools(config, listener.pool, &mut pools);
-        for pool in &pools {
+        for pool in collect_pools(config, listener.pool) {
             let Some((Members::Realservers { realservers, .. }, pool)) =
-                config.pools.get(*pool).map(|pool| (&pool.members, pool))
+                config.pools.get(pool).map(|pool| (&pool.members, pool))
             else {
                 continue;
             };
@@ -133,10 +174,14 @@ fn check_listeners(reader: &Reader<'_>, config: &Config, places: &Places) {
             if !without.is_empty() {
                 let names = without.join("`, `");
                 let message = format!(
-                    "listener `{}` forwards to pool `{}`, where `{names}` has no port",
-                    listener.name, pool.name
+                    "listener `{}` forwards to pool `{}`, where `{names}` {} no port",
+                    listener.name,
+                    pool.name,
+                    if without.len() == 1 { "has" } else { "have" }
                 );
-                reader.report(reader.error(span.clone(), message).hint("add `port` to each realserver of that pool"));
+                reader.report(
+                    reader.error(span.clone(), message).hint("add `port` there: the port that the service has"),
+                );
             }
         }
         let is_of_pools =
@@ -150,31 +195,30 @@ fn check_listeners(reader: &Reader<'_>, config: &Config, places: &Places) {
 }
 
 /// `pool` and all that it may lead to, each once.
-fn collect_pools(config: &Config, pool: PoolIndex, found: &mut Vec<PoolIndex>) {
-    if found.contains(&pool) {
-        return;
-    }
-    found.push(pool);
-    if let Some(Members::Pools { members, .. }) = config.pools.get(pool).map(|pool| &pool.members) {
-        for &member in members {
-            collect_pools(config, member, found);
+fn collect_pools(config: &Config, pool: PoolIndex) -> BTreeSet<PoolIndex> {
+    let mut found = BTreeSet::new();
+    let mut to_visit = vec![pool];
+    while let Some(pool) = to_visit.pop() {
+        if found.insert(pool)
+            && let Some(Members::Pools { members, .. }) = config.pools.get(pool).map(|pool| &pool.members)
+        {
+            to_visit.extend(members);
         }
     }
+    found
 }
 
-fn check_bound_addresses(reader: &Reader<'_>, bound: &[(SocketAddr, std::ops::Range<usize>)]) {
+fn check_bound_addresses(reader: &Reader<'_>, bound: &[(SocketAddr, Range<usize>)]) {
     for (index, (address, span)) in bound.iter().enumerate() {
-        if let Some((other, _)) = bound.iter().take(index).find(|(other, _)| overlaps(*address, *other)) {
+        if let Some((other, other_span)) = bound.iter().take(index).find(|(other, _)| overlaps(*address, *other)) {
+            let line = reader.line(other_span);
             let message = if address == other {
-                format!("`{address}` is bound twice")
+                format!("`{address}` is bound twice, here and in line {line}")
             } else {
-                format!("`{address}` overlaps with `{other}`")
+                format!("`{address}` overlaps with `{other}` of line {line}")
             };
-            reader.report(
-                reader
-                    .error(span.clone(), message)
-                    .hint("each address and port can have one listener; a wildcard takes them all"),
-            );
+            let hint = "an address and port can be bound once, and `0.0.0.0` or `[::]` takes all of its family";
+            reader.report(reader.error(span.clone(), message).hint(hint));
         }
     }
 }
@@ -185,7 +229,8 @@ fn overlaps(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.port() != 0 && a.is_ipv4() == b.is_ipv4() && (a.ip() == b.ip() || is_wildcard)
 }
 
-fn check_unused_checks(reader: &Reader<'_>, config: &Config, places: &Places) {
+/// What can be used, but hardly as it was meant.
+fn check_for_strangeness(reader: &Reader<'_>, config: &Config, places: &Places) {
     for (check, span) in config.checks.iter().zip(&places.checks) {
         let is_used = config.pools.iter().any(|pool| match &pool.members {
             Members::Realservers { check: Some(used), .. } => used.name == check.name,
@@ -196,6 +241,13 @@ fn check_unused_checks(reader: &Reader<'_>, config: &Config, places: &Places) {
         }
     }
     for (pool, span) in config.pools.iter().zip(&places.pools) {
+        if let Members::Realservers { policy: Policy::Failover, .. } = &pool.members
+            && pool.answers != Some(Answers::AtMost(1))
+        {
+            let message = format!("`answers` of pool `{}` changes nothing: its policy `failover` gives one", pool.name);
+            let warning = reader.warning(span.clone(), message);
+            reader.report(warning.hint("remove the line, or use another policy"));
+        }
         if let Members::Pools { members, policy: PoolsPolicy::Failover } = &pool.members
             && members.len() == 1
         {

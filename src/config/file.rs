@@ -2,7 +2,15 @@
 //!
 //! What can be judged at one value is judged here; what needs several parts of the file is `cross`'s.
 
-use std::{net::SocketAddr, ops::Range, path::Path, sync::Arc, thread, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    ops::Range,
+    path::Path,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use toml::de::DeTable;
@@ -12,7 +20,7 @@ use super::{
     check::read_check,
     cross,
     pool::read_pool,
-    reader::{Reader, Table, Value, Word, suggest},
+    reader::{Reader, Table, Value, Word, suggest_name},
 };
 use crate::diagnostic::{Diagnostics, Source};
 
@@ -32,8 +40,6 @@ pub(super) struct Places {
     pub(super) schedulers: Vec<Option<Range<usize>>>,
     /// Every address that is bound for TCP.
     pub(super) bound: Vec<(SocketAddr, Range<usize>)>,
-    /// The `check` that each pool names.
-    pub(super) checks_used: Vec<Option<Range<usize>>>,
     /// The name of each check.
     pub(super) checks: Vec<Range<usize>>,
 }
@@ -59,7 +65,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, source: &Source) -> Config 
     let root = Table::root(reader, document);
     let folder = source.path.parent().unwrap_or(Path::new("")).to_owned();
     let mut places = Places::default();
-    if let Some(version) = root.require("version")
+    if let Some(version) = root.require("version", "version = 1")
         && version.integer(0..=i64::MAX).is_some_and(|number| number != 1)
     {
         version.reject("this version of the format is not known", "this program reads `version = 1`");
@@ -83,7 +89,8 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, source: &Source) -> Config 
         .collect();
     let pool_entries = named_entries(root, "pools");
     let pool_names: Vec<&str> = pool_entries.iter().map(|(word, _)| word.text).collect();
-    let context = Context { checks: &checks, pool_names: &pool_names };
+    let pools_by_name = pool_names.iter().zip(0..).map(|(name, index)| (*name, index)).collect();
+    let context = Context { checks: &checks, pool_names: &pool_names, pools_by_name };
     let pools: Vec<Pool> =
         pool_entries.iter().map(|(word, value)| read_pool(&context, word, *value, &mut places)).collect();
     let listeners = named_entries(root, "listeners");
@@ -109,15 +116,17 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, source: &Source) -> Config 
 pub(super) struct Context<'c> {
     pub(super) checks: &'c [Arc<Check>],
     pub(super) pool_names: &'c [&'c str],
+    /// The same with their indexes: ten thousand pools name each other.
+    pub(super) pools_by_name: HashMap<&'c str, PoolIndex>,
 }
 
 impl Context<'_> {
     pub(super) fn pool(&self, value: Value<'_>) -> Option<PoolIndex> {
         let name = value.string()?;
-        let index = self.pool_names.iter().position(|known| *known == name);
+        let index = self.pools_by_name.get(name).copied();
         if index.is_none() {
             let error = value.reader.error(value.span(), format!("unknown pool `{name}`"));
-            value.reader.report(suggest(error, name, self.pool_names.iter().copied()));
+            value.reader.report(suggest_name(error, name, self.pool_names, "pools"));
         }
         index
     }
@@ -127,7 +136,8 @@ impl Context<'_> {
         let check = self.checks.iter().find(|check| &*check.name == name);
         if check.is_none() {
             let error = value.reader.error(value.span(), format!("unknown check `{name}`"));
-            value.reader.report(suggest(error, name, self.checks.iter().map(|check| &*check.name)));
+            let names: Vec<&str> = self.checks.iter().map(|check| &*check.name).collect();
+            value.reader.report(suggest_name(error, name, &names, "checks"));
         }
         check.cloned()
     }
@@ -149,8 +159,9 @@ pub(super) fn check_name(reader: &Reader<'_>, name: &str, span: Range<usize>, al
     if name.is_empty() || name.len() > 63 || !name.bytes().all(is_plain) {
         let hint =
             if allows_dot { "use letters, digits, `-`, `_` and `.`" } else { "use letters, digits, `-` and `_`" };
-        reader
-            .report(reader.error(span, format!("`{name}` cannot be a name here")).hint(format!("{hint}, at most 63")));
+        let message =
+            if name.is_empty() { "a name is empty".to_owned() } else { format!("`{name}` cannot be a name here") };
+        reader.report(reader.error(span, message).hint(format!("{hint}, at most 63")));
     }
 }
 
@@ -239,7 +250,11 @@ fn read_network(value: Value<'_>, text: &str) -> Option<IpNet> {
 /// A network without host bits.
 pub(super) fn network(text: &str) -> Result<IpNet, (String, String)> {
     let Ok(network) = text.parse::<IpNet>() else {
-        return Err((format!("`{text}` is not a network"), "such as `198.51.100.0/24` or `2001:db8::/32`".to_owned()));
+        let hint = match text.parse::<IpAddr>() {
+            Ok(address) => format!("for this address alone write `{}`", IpNet::from(address)),
+            Err(_) => "such as `198.51.100.0/24` or `2001:db8::/32`".to_owned(),
+        };
+        return Err((format!("`{text}` is not a network"), hint));
     };
     if network.addr() != network.network() {
         return Err((format!("`{text}` has bits beyond its prefix"), format!("did you mean `{}`?", network.trunc())));
@@ -258,9 +273,7 @@ fn read_max_connections(table: Table<'_>) -> usize {
 fn read_control(root: Table<'_>, folder: &Path, places: &mut Places) -> Control {
     let table = root.get("control").and_then(|value| value.table("control"));
     let socket = table.and_then(|table| table.get("socket")).and_then(|value| value.string());
-    let listen = table
-        .and_then(|table| table.get("listen"))
-        .filter(|value| !(value.is_string() && value.string() == Some("off")));
+    let listen = table.and_then(|table| table.get("listen")).filter(|value| value.text() != Some("off"));
     let listen = listen.and_then(|value| Some((read_socket_address(value)?, value.span())));
     places.bound.extend(listen.clone());
     Control { socket: folder.join(socket.unwrap_or(super::CONTROL_SOCKET)), listen: listen.map(|(address, _)| address) }
@@ -277,13 +290,15 @@ fn read_process(root: Table<'_>) -> Process {
 
 fn read_listener(context: &Context<'_>, word: &Word<'_>, value: Value<'_>, places: &mut Places) -> Option<Listener> {
     let table = value.table("listeners.NAME")?;
-    let bind = table.require("bind").and_then(|value| Some((read_socket_address(value)?, value.span())));
-    let pool = table.require("pool").and_then(|value| Some((context.pool(value)?, value.span())));
+    let bind = table
+        .require("bind", "bind = \"192.0.2.1:80\"")
+        .and_then(|value| Some((read_socket_address(value)?, value.span())));
+    let pool = table.require("pool", "pool = \"web\"").and_then(|value| Some((context.pool(value)?, value.span())));
     if let Some(value) = table.get("protocol") {
         value.choice(&[("tcp", Some(())), ("udp", None)]);
     }
     if let Some(value) = table.get("forward") {
-        value.choice(&[("proxy", Some(())), ("nat", None), ("direct-routing", None), ("tunnel", None)]);
+        read_forward(value);
     }
     if let Some(value) = table.get("proxy_protocol") {
         value.choice(&[("off", Some(())), ("v1", None), ("v2", None)]);
@@ -295,17 +310,26 @@ fn read_listener(context: &Context<'_>, word: &Word<'_>, value: Value<'_>, place
         ("random-two", None),
     ];
     let scheduler = table.get("scheduler").and_then(|value| Some((value.choice(&schedulers)?, value.span())));
-    let listener = Listener {
-        name: word.text.into(),
-        bind: bind.as_ref()?.0,
-        pool: pool.as_ref()?.0,
-        scheduler: scheduler.as_ref().map(|(policy, _)| *policy),
-        idle_timeout: read_duration(table, "idle_timeout", Duration::from_secs(300)),
-        connect_timeout: read_duration(table, "connect_timeout", Duration::from_secs(2)),
-        max_connections: read_max_connections(table),
-    };
-    places.bound.extend(bind);
-    places.listener_pools.extend(pool.map(|(_, span)| span));
-    places.schedulers.push(scheduler.map(|(_, span)| span));
-    Some(listener)
+    let idle_timeout = read_duration(table, "idle_timeout", Duration::from_secs(300));
+    let connect_timeout = read_duration(table, "connect_timeout", Duration::from_secs(2));
+    let max_connections = read_max_connections(table);
+    places.bound.extend(bind.clone());
+    // Only here does a listener that lacks something end: all that is wrong with it has been told.
+    let ((bind, _), (pool, pool_span)) = bind.zip(pool)?;
+    places.listener_pools.push(pool_span);
+    places.schedulers.push(scheduler.as_ref().map(|(_, span)| span.clone()));
+    let (name, scheduler) = (word.text.into(), scheduler.map(|(policy, _)| policy));
+    Some(Listener { name, bind, pool, scheduler, idle_timeout, connect_timeout, max_connections })
+}
+
+fn read_forward(value: Value<'_>) {
+    match value.text() {
+        Some(mode @ ("nat" | "direct-routing" | "tunnel")) => value.reject(
+            format!("`forward = \"{mode}\"` is not supported yet: forwarding in the kernel comes with a later version"),
+            "write `proxy`, or remove the line: it carries clients of either address family to realservers of either",
+        ),
+        _ => {
+            value.choice(&[("proxy", Some(()))]);
+        }
+    }
 }

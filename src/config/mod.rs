@@ -10,6 +10,8 @@ mod pool;
 mod print;
 mod reader;
 pub mod reference;
+#[cfg(test)]
+mod tests;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -168,7 +170,7 @@ pub struct Pool {
     pub members: Members,
     /// Addresses in one DNS answer. In a pool of pools `None` leaves it to the pool that answers.
     pub answers: Option<Answers>,
-    /// Percentage of the weight that must be eligible, else the pool above counts it as failed.
+    /// Percentage of the weight that must be eligible, else the pool above counts it as failed; 0 in a pool of pools.
     pub min_healthy: u8,
     /// What is answered when nobody is eligible. In a pool of pools `None` leaves it to the first member.
     pub on_all_down: Option<OnAllDown>,

@@ -19,7 +19,6 @@ const ANSWERS_MAX: u16 = 64;
 pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>, places: &mut Places) -> Pool {
     places.pools.push(word.span.clone());
     places.realservers.push(Vec::new());
-    places.checks_used.push(None);
     let empty = Members::Pools { members: Vec::new(), policy: PoolsPolicy::Failover };
     let pool = Pool { name: word.text.into(), members: empty, answers: None, min_healthy: 0, on_all_down: None };
     let Some(table) = value.table("pools.NAME") else { return pool };
@@ -39,9 +38,13 @@ pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>
                 let error = table.reader.error(word.span.clone(), format!("pool `{}` has nobody in it", word.text));
                 table.reader.report(error.hint("give it `realservers = [ … ]` or `members = [ … ]`"));
             }
-            for key in ["check", "affinity_prefix"] {
+            // They are about realservers; ignored here they would do harm the night they are needed.
+            for key in ["check", "affinity_prefix", "min_healthy"] {
                 if let Some(value) = table.get(key) {
-                    value.reject(format!("`{key}` belongs to a pool of realservers"), "move it to the members");
+                    value.reject(
+                        format!("`{key}` belongs to a pool of realservers"),
+                        "set it in each of the pools that this one leads to",
+                    );
                 }
             }
             read_members(context, table)
@@ -59,7 +62,7 @@ pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>
     Pool {
         members,
         answers: answers.or(is_leaf.then_some(Answers::AtMost(1))),
-        min_healthy: table.get("min_healthy").and_then(read_percentage).unwrap_or(0),
+        min_healthy: table.get("min_healthy").filter(|_| is_leaf).and_then(read_percentage).unwrap_or(0),
         on_all_down: on_all_down.or(is_leaf.then_some(OnAllDown::All)),
         ..pool
     }
@@ -69,21 +72,19 @@ fn read_answers(value: Value<'_>) -> Option<Answers> {
     if value.is_integer() {
         return value.integer(1..=ANSWERS_MAX).map(Answers::AtMost);
     }
-    if value.string()? == "all" {
+    if value.text() == Some("all") {
         return Some(Answers::All);
     }
-    value.reject(
-        format!("`answers` must be a number from 1 to {ANSWERS_MAX} or `\"all\"`"),
-        "`answers = \"all\"` gives every healthy one",
-    );
+    let message = format!("`answers` must be a number from 1 to {ANSWERS_MAX} or `\"all\"`");
+    value.reject(message, "`answers = \"all\"` gives every healthy one");
     None
 }
 
 fn read_percentage(value: Value<'_>) -> Option<u8> {
-    let text = value.string()?;
-    let percentage = text.strip_suffix('%').and_then(|number| number.parse().ok()).filter(|&number| number <= 100);
+    let number = value.text().and_then(|text| text.strip_suffix('%'));
+    let percentage = number.and_then(|number| number.parse().ok()).filter(|&number| number <= 100);
     if percentage.is_none() {
-        value.reject(format!("`{text}` is not a percentage"), "such as `\"50%\"`");
+        value.reject("a percentage is expected here, from `\"0%\"` to `\"100%\"`", "such as `\"50%\"`");
     }
     percentage
 }
@@ -107,14 +108,10 @@ fn read_realservers(context: &Context<'_>, table: Table<'_>, realservers: Value<
         }
         policy
     });
-    let check = table.get("check").and_then(|value| {
-        places.checks_used.pop();
-        places.checks_used.push(Some(value.span()));
-        context.check(value)
-    });
+    let check = table.get("check").and_then(|value| context.check(value));
     let read = realservers.list(|element| Some((read_realserver(element)?, element.span())));
     let (all, spans): (Vec<_>, Vec<_>) = read.unwrap_or_default().into_iter().unzip();
-    if all.is_empty() && realservers.list(Some).is_some_and(|elements| elements.is_empty()) {
+    if realservers.is_empty_list() {
         realservers
             .reject("a pool needs at least one realserver", "such as `{ name = \"a\", address = \"192.0.2.10\" }`");
     }
@@ -140,16 +137,16 @@ fn read_realservers(context: &Context<'_>, table: Table<'_>, realservers: Value<
 
 fn read_realserver(value: Value<'_>) -> Option<Realserver> {
     let table = value.table("pools.NAME.realservers")?;
-    let name = table.require("name").and_then(|value| {
+    let name = table.require("name", "name = \"a\"").and_then(|value| {
         let name = value.string()?;
         check_name(value.reader, name, value.span(), true);
         Some(name)
     });
-    let address = table.require("address");
+    let address = table.require("address", "address = \"192.0.2.10\"");
     let (v4, v6) = address.map_or((None, None), read_addresses);
     let port = |name| table.get(name).and_then(|value: Value<'_>| value.integer(1..=u16::MAX));
     let realserver = Realserver {
-        name: name?.into(),
+        name: name.unwrap_or_default().into(),
         v4,
         v6,
         port: port("port"),
@@ -158,7 +155,8 @@ fn read_realserver(value: Value<'_>) -> Option<Realserver> {
         check_address: table.get("check_address").and_then(|value| value.address()),
         check_port: port("check_port"),
     };
-    Some(realserver)
+    // Reported above; it is read to its end first, so that all its mistakes are told.
+    name.map(|_| realserver)
 }
 
 /// One address, or a list of at most one of each family.
@@ -172,8 +170,12 @@ fn read_addresses(value: Value<'_>) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
         }
         return (v4, v6);
     }
+    if !value.is_list() {
+        value.reject(value.mismatch("an address, or a list of one of each family"), "such as `\"192.0.2.10\"`");
+        return (v4, v6);
+    }
     let elements = value.list(Some).unwrap_or_default();
-    if elements.is_empty() {
+    if value.is_empty_list() {
         value.reject("a realserver needs an address", "such as `address = \"192.0.2.10\"`");
     }
     for element in elements {
@@ -191,14 +193,12 @@ fn read_addresses(value: Value<'_>) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
 }
 
 fn read_weight(value: Value<'_>) -> Option<Weight> {
-    let number = value.integer(0..=u16::MAX)?;
-    if number == 0 {
-        value.reject(
-            "weight 0 is refused",
-            "for no traffic, `fingerpost drain POOL/REALSERVER`, or remove the realserver",
-        );
+    if value.number() == Some(0) {
+        let hint = "for no traffic, `fingerpost drain POOL/REALSERVER`, or remove the realserver";
+        value.reject("weight 0 is refused", hint);
+        return None;
     }
-    Weight::new(number)
+    value.integer(1..=u16::MAX).and_then(Weight::new)
 }
 
 /// An absolute http or https URL to which a path can be appended as it is.
@@ -206,9 +206,7 @@ fn read_url(value: Value<'_>) -> Option<Box<str>> {
     let url = value.string()?;
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let is_usable = rest.is_some_and(|rest| {
-        let authority = rest.split('/').next().unwrap_or_default();
-        !authority.is_empty()
-            && authority.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte))
+        is_authority(rest.split('/').next().unwrap_or_default())
             && rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\"<>\\^`{|}@".contains(&byte))
     });
     if !is_usable {
@@ -221,10 +219,23 @@ fn read_url(value: Value<'_>) -> Option<Box<str>> {
     Some(url.trim_end_matches('/').into())
 }
 
+/// `host`, `[2001:db8::1]`, and either with `:port`.
+fn is_authority(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let is_host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
+    };
+    is_host && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
 fn read_members(context: &Context<'_>, table: Table<'_>) -> Members {
     let listed = table.get("members").and_then(|value| {
         let members = value.list(|element| Some((context.pool(element)?, element)))?;
-        if value.list(Some).is_some_and(|elements| elements.is_empty()) {
+        if value.is_empty_list() {
             value.reject("a pool of pools needs at least one member", "such as `members = [\"web-eu\", \"web-us\"]`");
         }
         for (index, (member, element)) in members.iter().enumerate() {
@@ -254,7 +265,7 @@ fn read_members(context: &Context<'_>, table: Table<'_>) -> Members {
                 value.reject("`geo` and `nets` need `policy = \"geo\"`", "change the policy, or remove them")
             }
             Some(true) if !is_geo => {
-                value.reject("policy `geo` needs `[pools.NAME.geo]` or `[pools.NAME.nets]`", "or use `failover`")
+                value.reject("policy `geo` needs a table `geo` or `nets`", "such as `geo = { default = [ … ] }`")
             }
             Some(_) => {}
         }
@@ -296,6 +307,10 @@ fn read_geo(context: &Context<'_>, table: Table<'_>, listed: Option<Vec<PoolInde
         })
     };
     let entries = |name| table.get(name).and_then(|value: Value<'_>| value.entries()).unwrap_or_default();
+    if listed.is_none() && entries("geo").iter().chain(&entries("nets")).all(|(_, value)| value.is_empty_list()) {
+        let error = table.reader.error(table.span(), "this pool has nobody in it: all of its lists are empty");
+        table.reader.report(error.hint("an empty list sends some clients to nobody; the others need pools"));
+    }
     let places: Vec<(geo::Key, Vec<PoolIndex>)> = entries("geo")
         .into_iter()
         .filter_map(|(word, value)| {
@@ -309,19 +324,22 @@ fn read_geo(context: &Context<'_>, table: Table<'_>, listed: Option<Vec<PoolInde
             }
         })
         .collect();
-    let networks: Vec<(IpNet, Vec<PoolIndex>)> = entries("nets")
-        .into_iter()
-        .filter_map(|(word, value)| {
-            let list = read_list(value);
-            match network(word.text) {
-                Ok(network) => Some((network, list?)),
-                Err((message, hint)) => {
-                    table.reader.report(table.reader.error(word.span, message).hint(hint));
-                    None
-                }
+    let mut networks: Vec<(IpNet, Vec<PoolIndex>)> = Vec::new();
+    for (word, value) in entries("nets") {
+        let list = read_list(value);
+        let error = match network(word.text) {
+            Ok(network) if networks.iter().any(|(before, _)| *before == network) => {
+                let error = table.reader.error(word.span, format!("network `{network}` has two lists"));
+                error.hint("remove one of the two")
             }
-        })
-        .collect();
+            Ok(network) => {
+                networks.extend(list.map(|list| (network, list)));
+                continue;
+            }
+            Err((message, hint)) => table.reader.error(word.span, message).hint(hint),
+        };
+        table.reader.report(error);
+    }
     let mut members = listed.unwrap_or_default();
     for pool in places.iter().map(|(_, list)| list).chain(networks.iter().map(|(_, list)| list)).flatten() {
         if !members.contains(pool) {

@@ -28,13 +28,11 @@ pub fn print(config: &Config) -> String {
     }
     page.table("geoip");
     page.strings("databases", config.geo_databases.iter().map(|path| path.display()));
-    if !config.redirect.listen.is_empty() {
-        page.table("redirect");
-        page.strings("listen", &config.redirect.listen);
-        page.strings("trusted_proxies", &config.redirect.trusted_proxies);
-        page.bare("max_connections", config.redirect.max_connections);
-        page.duration("idle_timeout", config.redirect.idle_timeout);
-    }
+    page.table("redirect");
+    page.strings("listen", &config.redirect.listen);
+    page.strings("trusted_proxies", &config.redirect.trusted_proxies);
+    page.bare("max_connections", config.redirect.max_connections);
+    page.duration("idle_timeout", config.redirect.idle_timeout);
     page.table("control");
     page.string("socket", config.control.socket.display());
     page.string("listen", config.control.listen.map_or("off".to_owned(), |address| address.to_string()));
@@ -144,7 +142,6 @@ fn print_pool(page: &mut Page, config: &Config, pool: &Pool) {
         Some(Answers::All) => page.string("answers", "all"),
         None => page.comment("answers: as the pool that answers says"),
     }
-    page.string("min_healthy", format_args!("{}%", pool.min_healthy));
     match pool.on_all_down {
         Some(OnAllDown::All) => page.string("on_all_down", "all"),
         Some(OnAllDown::None) => page.string("on_all_down", "none"),
@@ -154,6 +151,7 @@ fn print_pool(page: &mut Page, config: &Config, pool: &Pool) {
     match &pool.members {
         Members::Realservers { policy, realservers, check, affinity_prefix } => {
             page.string("policy", policy_name(*policy));
+            page.string("min_healthy", format_args!("{}%", pool.min_healthy));
             match check {
                 Some(check) => page.string("check", &check.name),
                 None => page.comment("check: none, all count as up"),

@@ -18,8 +18,12 @@ use crate::{
     types::parse_duration,
 };
 
-/// Longest distance of a misspelt word for "did you mean": a letter or two, not another word.
-const SUGGESTION_DISTANCE_MAX: usize = 3;
+/// Longest distance of a misspelt key for "did you mean": a letter or two, not another word.
+const KEY_DISTANCE_MAX: usize = 3;
+/// The same for names of the operator's: `web-us` is not a misspelt `web-eu`.
+const NAME_DISTANCE_MAX: usize = 1;
+/// Words in a hint, at most: a file may have ten thousand pools.
+const LISTED_MAX: usize = 16;
 
 /// The file, and what was found in it so far.
 pub(super) struct Reader<'i> {
@@ -44,6 +48,18 @@ impl<'i> Reader<'i> {
         Diagnostic::warning(self.source, span, message)
     }
 
+    /// The `[header]` of a table that has one, else `span`.
+    fn header(&self, span: Range<usize>) -> (usize, usize) {
+        let header = self.source.text.get(span.start..).filter(|text| text.starts_with('['));
+        let end = header.and_then(|text| text.lines().next()?.rfind(']')).map_or(span.end, |end| span.start + end + 1);
+        (span.start, end)
+    }
+
+    /// The line that a span starts in, from 1.
+    pub(super) fn line(&self, span: &Range<usize>) -> usize {
+        self.source.position(span.start).0
+    }
+
     pub(super) fn has_errors(&self) -> bool {
         self.findings.borrow().has_errors()
     }
@@ -56,18 +72,34 @@ impl<'i> Reader<'i> {
     }
 }
 
-/// `message` with the closest of `known` as a way out, else with all of them.
-pub(super) fn suggest<'k>(error: Diagnostic, word: &str, known: impl Iterator<Item = &'k str>) -> Diagnostic {
-    let known: Vec<&str> = known.collect();
-    let distance =
-        |candidate: &&str| strsim::damerau_levenshtein(&word.to_ascii_lowercase(), &candidate.to_ascii_lowercase());
-    match known.iter().copied().min_by_key(distance) {
-        None => error,
-        Some(closest) if distance(&closest) <= SUGGESTION_DISTANCE_MAX.min(word.len().div_ceil(2)) => {
-            error.hint(format!("did you mean `{closest}`?"))
-        }
-        Some(_) => error.hint(format!("known here: `{}`", known.join("`, `"))),
+/// `error` with the closest of the `known` words of the language as a way out, else with all of them.
+pub(super) fn suggest_word<'k>(error: Diagnostic, word: &str, known: impl Iterator<Item = &'k str>) -> Diagnostic {
+    suggest(error, word, &known.collect::<Vec<_>>(), KEY_DISTANCE_MAX, "known here")
+}
+
+/// `error` with the closest of the operator's `known` names as a way out, else with all of them; `what` says what they are.
+pub(super) fn suggest_name(error: Diagnostic, name: &str, known: &[&str], what: &str) -> Diagnostic {
+    if known.is_empty() {
+        return error.hint(format!("this file has no {what}"));
     }
+    suggest(error, name, known, NAME_DISTANCE_MAX, &format!("{what} in this file"))
+}
+
+fn suggest(error: Diagnostic, word: &str, known: &[&str], distance_max: usize, what: &str) -> Diagnostic {
+    let word = word.to_ascii_lowercase();
+    let distance = |candidate: &str| strsim::damerau_levenshtein(&word, &candidate.to_ascii_lowercase());
+    let closest = known.iter().map(|candidate| (distance(candidate), candidate)).min_by_key(|(distance, _)| *distance);
+    if let Some((distance, closest)) = closest
+        && distance <= distance_max.min(word.len().div_ceil(2))
+    {
+        return error.hint(format!("did you mean `{closest}`?"));
+    }
+    let listed: Vec<&str> = known.iter().copied().take(LISTED_MAX).collect();
+    let more = match known.len() - listed.len() {
+        0 => String::new(),
+        n_more => format!(" and {n_more} more"),
+    };
+    error.hint(format!("{what}: `{}`{more}", listed.join("`, `")))
 }
 
 /// A table whose keys are all known ones.
@@ -77,14 +109,14 @@ pub(super) struct Table<'r> {
     /// Its name in [`reference::KEYS`].
     section: &'static str,
     entries: &'r DeTable<'r>,
-    /// Where errors about the table as a whole point: its header.
-    start: usize,
+    /// Where errors about the table as a whole point: its header, or all of it where it stands in a line.
+    span: (usize, usize),
 }
 
 impl<'r> Table<'r> {
     /// The whole document.
     pub(super) fn root(reader: &'r Reader<'r>, entries: &'r DeTable<'r>) -> Self {
-        let table = Self { reader, section: "", entries, start: 0 };
+        let table = Self { reader, section: "", entries, span: (0, 1) };
         table.check_keys();
         table
     }
@@ -96,19 +128,18 @@ impl<'r> Table<'r> {
                 Some(known) if known.is_later => {
                     let message =
                         format!("`{name}` is not supported yet: {} comes with a later version", known.meaning);
-                    self.reader.report(self.reader.error(key.span(), message).hint("remove the line"));
+                    self.reader.report(self.reader.error(key.span(), message).hint("remove it"));
                 }
                 Some(_) => {}
                 None => {
-                    let place = if self.section.is_empty() {
-                        "at the top level".to_owned()
-                    } else {
-                        format!("in `{}`", self.section)
+                    let place = match self.section {
+                        "" => "at the top level".to_owned(),
+                        section => format!("in {}", noun(section)),
                     };
                     let error = self.reader.error(key.span(), format!("unknown key `{name}` {place}"));
                     let known =
                         reference::keys_of(self.section).filter(|known| !known.is_later).map(|known| known.name);
-                    self.reader.report(suggest(error, name, known));
+                    self.reader.report(suggest_word(error, name, known));
                 }
             }
         }
@@ -116,7 +147,7 @@ impl<'r> Table<'r> {
 
     /// Where errors about the table as a whole point.
     pub(super) fn span(&self) -> Range<usize> {
-        self.start..self.start + 1
+        self.span.0..self.span.1
     }
 
     /// The value of `name`, if it is there.
@@ -126,18 +157,30 @@ impl<'r> Table<'r> {
             "`{name}` is missing in the reference"
         );
         let (_, value) = self.entries.iter().find(|(key, _)| key.get_ref() == name)?;
-        Some(Value { reader: self.reader, name, value })
+        Some(Value { reader: self.reader, name, value, is_element: false })
     }
 
-    /// The value of `name`; an error if it is not there.
-    pub(super) fn require(&self, name: &'static str) -> Option<Value<'r>> {
+    /// The value of `name`; an error if it is not there, with `example` as the way out.
+    pub(super) fn require(&self, name: &'static str, example: &str) -> Option<Value<'r>> {
         let value = self.get(name);
         if value.is_none() {
-            let place =
-                if self.section.is_empty() { "the file".to_owned() } else { format!("this `{}`", self.section) };
-            self.reader.report(self.reader.error(self.span(), format!("{place} needs `{name}`")));
+            let error = self.reader.error(self.span(), format!("`{name}` is missing in {}", noun(self.section)));
+            self.reader.report(error.hint(format!("such as `{example}`")));
         }
         value
+    }
+}
+
+/// What a table of the reference is, in a sentence.
+fn noun(section: &str) -> String {
+    match section {
+        "" => "this file".to_owned(),
+        "checks.NAME" => "this check".to_owned(),
+        "pools.NAME" => "this pool".to_owned(),
+        "pools.NAME.realservers" => "this realserver".to_owned(),
+        "pools.NAME.affinity_prefix" => "`affinity_prefix`".to_owned(),
+        "listeners.NAME" => "this listener".to_owned(),
+        section => format!("`[{section}]`"),
     }
 }
 
@@ -147,6 +190,8 @@ pub(super) struct Value<'r> {
     pub(super) reader: &'r Reader<'r>,
     name: &'r str,
     value: &'r Spanned<DeValue<'r>>,
+    /// Whether it is one of the list that the key has.
+    is_element: bool,
 }
 
 impl<'r> Value<'r> {
@@ -160,14 +205,38 @@ impl<'r> Value<'r> {
     }
 
     fn reject_type<T>(&self, expected: &str) -> Option<T> {
-        let found = self.value.get_ref().type_str();
-        self.reader
-            .report(self.reader.error(self.span(), format!("`{}` must be {expected}, this is a {found}", self.name)));
+        let error = self.reader.error(self.span(), self.mismatch(expected));
+        let needs_brackets = expected == "a list" && !self.value.get_ref().is_table();
+        self.reader.report(if needs_brackets { error.hint("put it in brackets: `[ … ]`") } else { error });
         None
+    }
+
+    /// That something else was expected here.
+    pub(super) fn mismatch(&self, expected: &str) -> String {
+        let each = if self.is_element { "each of " } else { "" };
+        format!("{each}`{}` must be {expected}, this is {}", self.name, self.found())
+    }
+
+    /// What stands here, in words.
+    fn found(&self) -> &'static str {
+        match self.value.get_ref() {
+            DeValue::String(_) => "a string",
+            DeValue::Integer(_) => "a number",
+            DeValue::Float(_) => "a number with a point",
+            DeValue::Boolean(_) => "true or false",
+            DeValue::Datetime(_) => "a date",
+            DeValue::Array(_) => "a list",
+            DeValue::Table(_) => "a table",
+        }
     }
 
     pub(super) fn string(&self) -> Option<&'r str> {
         self.value.get_ref().as_str().or_else(|| self.reject_type("a string"))
+    }
+
+    /// The string, if it is one.
+    pub(super) fn text(&self) -> Option<&'r str> {
+        self.value.get_ref().as_str()
     }
 
     pub(super) fn is_string(&self) -> bool {
@@ -180,15 +249,22 @@ impl<'r> Value<'r> {
 
     /// A whole number within `range`.
     pub(super) fn integer<T: TryFrom<i64> + PartialOrd + Display>(&self, range: RangeInclusive<T>) -> Option<T> {
-        let Some(integer) = self.value.get_ref().as_integer() else { return self.reject_type("a whole number") };
-        let number =
-            i64::from_str_radix(integer.as_str(), integer.radix()).ok().and_then(|number| T::try_from(number).ok());
+        if !self.is_integer() {
+            return self.reject_type("a whole number");
+        }
+        let number = self.number().and_then(|number| T::try_from(number).ok());
         let number = number.filter(|number| range.contains(number));
         if number.is_none() {
             let message = format!("`{}` must be between {} and {}", self.name, range.start(), range.end());
             self.reader.report(self.reader.error(self.span(), message));
         }
         number
+    }
+
+    /// The whole number, if it is one of 64 bits.
+    pub(super) fn number(&self) -> Option<i64> {
+        let integer = self.value.get_ref().as_integer()?;
+        i64::from_str_radix(integer.as_str(), integer.radix()).ok()
     }
 
     pub(super) fn is_integer(&self) -> bool {
@@ -200,10 +276,7 @@ impl<'r> Value<'r> {
         let hint =
             "durations are strings of a whole number and a unit: `\"500ms\"`, `\"5s\"`, `\"5m\"`, `\"2h\"`, `\"1d\"`";
         let Some(text) = self.value.get_ref().as_str() else {
-            self.reject(
-                format!("`{}` must be a duration, this is a {}", self.name, self.value.get_ref().type_str()),
-                hint,
-            );
+            self.reject(self.mismatch("a duration"), hint);
             return None;
         };
         let duration = parse_duration(text).filter(|duration| !duration.is_zero());
@@ -255,23 +328,32 @@ impl<'r> Value<'r> {
             }
             None => {
                 let error = self.reader.error(self.span(), format!("`{word}` is not a value of `{}`", self.name));
-                self.reader.report(suggest(error, word, choices.iter().map(|(known, _)| *known)));
+                self.reader.report(suggest_word(error, word, choices.iter().map(|(known, _)| *known)));
                 None
             }
         }
     }
 
+    pub(super) fn is_list(&self) -> bool {
+        self.value.get_ref().is_array()
+    }
+
+    /// Whether it is a list with nothing in it.
+    pub(super) fn is_empty_list(&self) -> bool {
+        self.value.get_ref().as_array().is_some_and(|elements| elements.is_empty())
+    }
+
     /// Every element that `read` makes something of; the others have been reported.
     pub(super) fn list<T>(&self, read: impl Fn(Value<'r>) -> Option<T>) -> Option<Vec<T>> {
         let Some(elements) = self.value.get_ref().as_array() else { return self.reject_type("a list") };
-        let elements = elements.iter().map(|value| Value { value, ..*self });
+        let elements = elements.iter().map(|value| Value { value, is_element: true, ..*self });
         Some(elements.filter_map(read).collect())
     }
 
     /// A table whose keys are those of `section` in the reference.
     pub(super) fn table(&self, section: &'static str) -> Option<Table<'r>> {
         let Some(entries) = self.value.get_ref().as_table() else { return self.reject_type("a table") };
-        let table = Table { reader: self.reader, section, entries, start: self.span().start };
+        let table = Table { reader: self.reader, section, entries, span: self.reader.header(self.span()) };
         table.check_keys();
         Some(table)
     }
@@ -281,7 +363,7 @@ impl<'r> Value<'r> {
         let Some(entries) = self.value.get_ref().as_table() else { return self.reject_type("a table") };
         let entry = |(key, value): (&'r Spanned<DeString<'r>>, &'r Spanned<DeValue<'r>>)| {
             let word = Word { text: key.get_ref(), span: key.span() };
-            (word, Value { reader: self.reader, name: key.get_ref(), value })
+            (word, Value { reader: self.reader, name: key.get_ref(), value, is_element: false })
         };
         let mut entries: Vec<_> = entries.iter().map(entry).collect();
         entries.sort_by_key(|(word, _)| word.span.start);

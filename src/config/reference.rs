@@ -181,7 +181,7 @@ pub const KEYS: &[Key] = &[
         "min_healthy",
         "`\"0%\"` to `\"100%\"`",
         "`\"0%\"`",
-        "by weight; below it the pool above passes this one over",
+        "by weight of its realservers; below it the pool above passes this one over",
     ),
     key(
         "pools.NAME",

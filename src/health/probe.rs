@@ -264,8 +264,8 @@ enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io(error) => f.write_str(&io_text(error)),
-            Self::Http(error) => f.write_str(&http_text(error)),
+            Self::Io(error) => f.write_str(&error_text(error)),
+            Self::Http(error) => f.write_str(&error_text(error)),
             Self::Tls(error) => f.write_str(&tls_text(error)),
             Self::Status { status, expected } => write!(f, "status {status}, expected {expected}"),
             Self::Url(error) => write!(f, "path or host cannot be requested: {error}"),
@@ -287,33 +287,30 @@ impl From<rustls::Error> for Failure {
     }
 }
 
-/// The first cause in the chain that an operator can act on.
-fn http_text(error: &reqwest::Error) -> String {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
-    let mut last = None;
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return io_text(error);
-        }
-        if let Some(error) = error.downcast_ref::<rustls::Error>() {
-            return tls_text(error);
-        }
-        match error.downcast_ref::<hyper::Error>() {
-            Some(error) if error.is_parse() => return "response is not HTTP".to_owned(),
-            Some(error) if error.is_incomplete_message() => return "connection closed before a response".to_owned(),
-            _ => {}
-        }
-        last = Some(error);
-        cause = error.source();
+/// What an operator can act on, wherever in the chain of causes it is.
+fn error_text(error: &(dyn StdError + 'static)) -> String {
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return tls_text(error);
     }
-    last.unwrap_or(error).to_string()
+    if let Some(error) = error.downcast_ref::<hyper::Error>() {
+        if error.is_parse() {
+            return "response is not HTTP".to_owned();
+        }
+        if error.is_incomplete_message() {
+            return "connection closed before a response".to_owned();
+        }
+    }
+    // An io::Error that carries another one does not name it as its source.
+    let io = error.downcast_ref::<io::Error>();
+    let inner = io.and_then(|error| error.get_ref()).map(|inner| inner as &(dyn StdError + 'static));
+    match (inner.or_else(|| error.source()), io) {
+        (Some(cause), _) => error_text(cause),
+        (None, Some(io)) => io_text(io),
+        (None, None) => error.to_string(),
+    }
 }
 
 fn io_text(error: &io::Error) -> String {
-    // An io::Error that carries another one does not name it as its source.
-    if let Some(error) = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
-        return tls_text(error);
-    }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
         io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
@@ -333,5 +330,347 @@ fn tls_text(error: &rustls::Error) -> String {
             error => format!("certificate: {error}"),
         },
         error => format!("TLS: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
+    use tokio::{
+        io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+        net::TcpListener,
+        sync::mpsc,
+    };
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::config::Check;
+
+    fn target(kind: CheckKind, address: SocketAddr) -> Target {
+        let (interval, timeout) = (Duration::from_secs(30), Duration::from_secs(10));
+        let check = Check { name: "c".into(), kind, interval, timeout, rise: 1, fall: 1, address: None, port: None };
+        Target { check: Arc::new(check), address }
+    }
+
+    fn impatient(target: Target) -> Target {
+        let check = Check { timeout: Duration::from_millis(300), ..(*target.check).clone() };
+        Target { check: Arc::new(check), ..target }
+    }
+
+    fn http() -> HttpCheck {
+        HttpCheck { path: "/healthz?deep=1".into(), host: None, expect_status: vec![200..=299] }
+    }
+
+    fn tls() -> TlsCheck {
+        TlsCheck { verify: true, sni: None, ca: None }
+    }
+
+    /// What the probe said, `ok` or why not.
+    async fn outcome(target: &Target) -> String {
+        match probe(target, &Clients::new()).await {
+            Ok(()) => "ok".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    async fn listen() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        (listener, address)
+    }
+
+    /// Reads a request's head.
+    async fn head(stream: &mut (impl AsyncRead + Unpin)) -> String {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            match stream.read_u8().await {
+                Ok(byte) => head.push(char::from(byte)),
+                Err(_) => break,
+            }
+        }
+        head
+    }
+
+    async fn answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), response: &str) -> String {
+        let head = head(stream).await;
+        let _ = stream.write_all(response.as_bytes()).await;
+        let _ = stream.shutdown().await;
+        head
+    }
+
+    /// A realserver that gives every request this response; the heads of the requests come out of the channel.
+    async fn responds(response: &'static str) -> (SocketAddr, mpsc::Receiver<String>) {
+        let (listener, address) = listen().await;
+        let (sender, heads) = mpsc::channel(16);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = sender.send(answer(&mut stream, response).await).await;
+            }
+        });
+        (address, heads)
+    }
+
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+    #[tokio::test]
+    async fn tcp_check_wants_a_connection_and_nothing_else() {
+        let (_listener, address) = listen().await;
+        assert_eq!(outcome(&target(CheckKind::Tcp, address)).await, "ok");
+        let socket = tokio::net::TcpSocket::new_v4().expect("socket");
+        socket.bind("127.0.0.1:0".parse().expect("address")).expect("bind");
+        let refusing = socket.local_addr().expect("address");
+        assert_eq!(outcome(&target(CheckKind::Tcp, refusing)).await, "connection refused");
+        assert_eq!(outcome(&target(CheckKind::Http(http()), refusing)).await, "connection refused");
+        assert_eq!(outcome(&target(CheckKind::Https(http(), tls()), refusing)).await, "connection refused");
+    }
+
+    #[tokio::test]
+    async fn http_check_sends_path_and_host_and_reads_the_status() {
+        let (address, mut heads) = responds(OK).await;
+        assert_eq!(outcome(&target(CheckKind::Http(http()), address)).await, "ok");
+        let head = heads.recv().await.expect("a request").to_lowercase();
+        assert!(head.starts_with("get /healthz?deep=1 http/1.1\r\n"), "{head}");
+        assert!(head.contains(&format!("\r\nhost: {address}\r\n")), "{head}");
+        assert!(head.contains("\r\nconnection: close\r\n"), "{head}");
+
+        let named = HttpCheck { host: Some("www.example.org".into()), ..http() };
+        assert_eq!(outcome(&target(CheckKind::Http(named), address)).await, "ok");
+        let head = heads.recv().await.expect("a request").to_lowercase();
+        assert!(head.contains("\r\nhost: www.example.org\r\n"), "{head}");
+        assert_eq!(head.matches("host:").count(), 1);
+    }
+
+    #[tokio::test]
+    async fn unexpected_status_is_a_failure_and_redirects_are_not_followed() {
+        let (address, _heads) = responds("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n").await;
+        assert_eq!(outcome(&target(CheckKind::Http(http()), address)).await, "status 503, expected 200-299");
+        let several = HttpCheck { expect_status: vec![200..=200, 400..=404], ..http() };
+        assert_eq!(outcome(&target(CheckKind::Http(several), address)).await, "status 503, expected 200, 400-404");
+
+        let (address, mut heads) = responds("HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n").await;
+        let redirect = HttpCheck { expect_status: vec![302..=302], ..http() };
+        assert_eq!(outcome(&target(CheckKind::Http(redirect), address)).await, "ok");
+        assert!(heads.recv().await.is_some());
+        assert!(heads.try_recv().is_err(), "one request");
+    }
+
+    #[tokio::test]
+    async fn path_that_looks_like_a_host_leads_nowhere_else() {
+        let (address, mut heads) = responds(OK).await;
+        let check = HttpCheck { path: "//192.0.2.1/x".into(), ..http() };
+        assert_eq!(outcome(&target(CheckKind::Http(check), address)).await, "ok");
+        assert!(heads.recv().await.expect("a request").starts_with("GET //192.0.2.1/x HTTP/1.1\r\n"));
+    }
+
+    #[tokio::test]
+    async fn every_probe_has_its_own_connection() {
+        let (listener, address) = listen().await;
+        let (sender, mut connections) = mpsc::channel(16);
+        tokio::spawn(async move {
+            while let Ok((mut stream, peer)) = listener.accept().await {
+                sender.send(peer).await.expect("wanted");
+                tokio::spawn(async move {
+                    while !head(&mut stream).await.is_empty() {
+                        let _ = stream.write_all(OK.as_bytes()).await;
+                    }
+                });
+            }
+        });
+        let (target, clients) = (target(CheckKind::Http(http()), address), Clients::new());
+        for _ in 0..3 {
+            assert_eq!(probe(&target, &clients).await, Ok(()));
+            assert!(connections.recv().await.is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn slow_realserver_times_out() {
+        let (_listener, address) = listen().await;
+        let started = Instant::now();
+        for kind in [CheckKind::Http(http()), CheckKind::Https(http(), TlsCheck { verify: false, ..tls() })] {
+            assert_eq!(outcome(&impatient(target(kind, address))).await, "timed out after 300ms");
+        }
+        assert!(started.elapsed() >= Duration::from_millis(600));
+    }
+
+    #[tokio::test]
+    async fn garbage_silence_and_endless_bodies_end_at_once() {
+        let (address, _heads) = responds("SSH-2.0-OpenSSH_9.6\r\n\r\n").await;
+        assert_eq!(outcome(&target(CheckKind::Http(http()), address)).await, "response is not HTTP");
+        let (address, _heads) = responds("").await;
+        assert_eq!(outcome(&target(CheckKind::Http(http()), address)).await, "connection closed before a response");
+
+        let (listener, address) = listen().await;
+        let endless = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("accept");
+            head(&mut stream).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
+            while stream.write_all(b"4\r\nmore\r\n").await.is_ok() {}
+        });
+        assert_eq!(outcome(&target(CheckKind::Http(http()), address)).await, "ok");
+        let hung_up = tokio::time::timeout(Duration::from_secs(10), endless).await;
+        assert!(matches!(hung_up, Ok(Ok(()))), "the probe has closed its connection");
+
+        let (listener, address) = listen().await;
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("accept");
+            head(&mut stream).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n").await;
+            while stream.write_all(b"x: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n").await.is_ok() {}
+        });
+        let error = outcome(&target(CheckKind::Http(http()), address)).await;
+        assert_eq!(error, "response is not HTTP");
+    }
+
+    /// An https realserver with a certificate for `www.example.org`, and the file with its root.
+    struct Https {
+        address: SocketAddr,
+        dir: tempfile::TempDir,
+        heads: mpsc::Receiver<(Option<String>, String)>,
+    }
+
+    impl Https {
+        async fn start() -> Self {
+            let mut root = CertificateParams::new(Vec::new()).expect("parameters");
+            root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            let root = CertifiedIssuer::self_signed(root, KeyPair::generate().expect("key")).expect("root");
+            let key = KeyPair::generate().expect("key");
+            let names = vec!["www.example.org".to_owned()];
+            let certificate =
+                CertificateParams::new(names).expect("parameters").signed_by(&key, &root).expect("signed");
+            let dir = tempfile::tempdir().expect("directory");
+            std::fs::write(dir.path().join("ca.pem"), root.pem()).expect("written");
+
+            let provider = Arc::new(ring::default_provider());
+            let config = rustls::ServerConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .expect("versions")
+                .with_no_client_auth()
+                .with_single_cert(vec![certificate.der().clone()], key.into())
+                .expect("certificate");
+            let acceptor = TlsAcceptor::from(Arc::new(config));
+            let (listener, address) = listen().await;
+            let (sender, heads) = mpsc::channel(16);
+            tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                    let name = stream.get_ref().1.server_name().map(str::to_owned);
+                    let _ = sender.send((name, answer(&mut stream, OK).await)).await;
+                }
+            });
+            Self { address, dir, heads }
+        }
+
+        fn ca(&self) -> PathBuf {
+            self.dir.path().join("ca.pem")
+        }
+
+        async fn outcome(&self, host: Option<&str>, tls: TlsCheck) -> String {
+            let http = HttpCheck { host: host.map(str::to_owned), ..http() };
+            outcome(&target(CheckKind::Https(http, tls), self.address)).await
+        }
+    }
+
+    fn name(name: &str) -> Option<String> {
+        Some(name.to_owned())
+    }
+
+    #[tokio::test]
+    async fn https_check_sends_name_and_host_apart() {
+        let mut https = Https::start().await;
+        let check = TlsCheck { sni: name("www.example.org"), ca: Some(https.ca()), ..tls() };
+        assert_eq!(https.outcome(Some("other.example.org:8443"), check).await, "ok");
+        let (name, head) = https.heads.recv().await.expect("a request");
+        assert_eq!(name.as_deref(), Some("www.example.org"));
+        assert!(head.to_lowercase().contains("\r\nhost: other.example.org:8443\r\n"), "{head}");
+
+        let check = TlsCheck { sni: self::name("WWW.example.org"), ca: Some(https.ca()), ..tls() };
+        assert_eq!(https.outcome(None, check).await, "ok");
+        let (name, head) = https.heads.recv().await.expect("a request");
+        assert_eq!(name.as_deref(), Some("www.example.org"));
+        assert!(head.to_lowercase().contains(&format!("\r\nhost: {}\r\n", https.address)), "{head}");
+    }
+
+    #[tokio::test]
+    async fn https_name_is_sni_else_host_else_the_address() {
+        let mut https = Https::start().await;
+        let ca = TlsCheck { ca: Some(https.ca()), ..tls() };
+        assert_eq!(https.outcome(Some("www.example.org:8443"), ca.clone()).await, "ok");
+        assert_eq!(https.heads.recv().await.expect("a request").0.as_deref(), Some("www.example.org"));
+        let error = https.outcome(None, ca.clone()).await;
+        assert!(error.starts_with("certificate: ") && error.contains("127.0.0.1"), "{error}");
+        // An address as a name is no name; least of all is it connected to.
+        let error = https.outcome(Some("192.0.2.1"), ca).await;
+        assert!(error.starts_with("certificate: ") && error.contains("127.0.0.1"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn certificate_must_be_trusted_and_for_the_name_unless_told_otherwise() {
+        let mut https = Https::start().await;
+        let right = Some("www.example.org");
+        assert_eq!(https.outcome(right, TlsCheck { ca: Some(https.ca()), ..tls() }).await, "ok");
+        let untrusted = https.outcome(right, tls()).await;
+        assert!(untrusted.starts_with("certificate: "), "{untrusted}");
+        let wrong = TlsCheck { sni: name("wrong.example.org"), ca: Some(https.ca()), ..tls() };
+        let error = https.outcome(right, wrong.clone()).await;
+        assert!(error.starts_with("certificate: ") && error.contains("wrong.example.org"), "{error}");
+        https.heads.recv().await.expect("a request");
+        assert_eq!(https.outcome(right, TlsCheck { verify: false, ca: None, ..wrong }).await, "ok");
+        assert_eq!(https.heads.recv().await.expect("a request").0.as_deref(), Some("wrong.example.org"));
+    }
+
+    #[tokio::test]
+    async fn bad_ca_file_is_a_failing_probe_that_names_it_until_it_is_good() {
+        let https = Https::start().await;
+        let path = https.dir.path().join("new.pem");
+        let http = HttpCheck { host: name("www.example.org"), ..http() };
+        let check = CheckKind::Https(http, TlsCheck { ca: Some(path.clone()), ..tls() });
+        let (target, clients) = (target(check, https.address), Clients::new());
+        let shown = format!("`ca` file `{}`: ", path.display());
+        let error = probe(&target, &clients).await.expect_err("no file");
+        assert_eq!(*error, format!("{shown}No such file or directory (os error 2)"));
+        std::fs::write(&path, "no PEM at all").expect("written");
+        let error = probe(&target, &clients).await.expect_err("no PEM");
+        assert_eq!(*error, format!("{shown}no certificate in it"));
+        std::fs::copy(https.ca(), &path).expect("copied");
+        assert_eq!(probe(&target, &clients).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn renewed_ca_file_is_read_again_and_configurations_are_kept_otherwise() {
+        let (https, other) = (Https::start().await, Https::start().await);
+        let path = https.dir.path().join("new.pem");
+        let write = |from: &Https, seconds: u64| {
+            std::fs::copy(from.ca(), &path).expect("copied");
+            let file = std::fs::File::options().write(true).open(&path).expect("opened");
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).expect("time set");
+        };
+        let http = HttpCheck { host: name("www.example.org"), ..http() };
+        let check = CheckKind::Https(http, TlsCheck { ca: Some(path.clone()), ..tls() });
+        let (target, clients) = (target(check, https.address), Clients::new());
+        write(&https, 1);
+        for _ in 0..2 {
+            assert_eq!(probe(&target, &clients).await, Ok(()));
+        }
+        assert_eq!(clients.tls.lock().expect("lock").len(), 1);
+        write(&other, 2);
+        let error = probe(&target, &clients).await.expect_err("another root");
+        assert!(error.starts_with("certificate: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn plain_http_behind_an_https_check_is_an_error_for_operators() {
+        let (listener, address) = listen().await;
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("accept");
+            let _ = stream.read_u8().await;
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+            let _ = head(&mut stream).await;
+        });
+        let check = CheckKind::Https(http(), TlsCheck { verify: false, ..tls() });
+        let error = outcome(&target(check, address)).await;
+        assert!(error.starts_with("TLS: "), "{error}");
     }
 }

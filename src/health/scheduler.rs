@@ -297,3 +297,215 @@ impl Drop for InFlight<'_> {
         self.0.in_flight.fetch_sub(1, Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::{task::JoinHandle, time::sleep};
+
+    use super::*;
+    use crate::config::{Check, CheckKind};
+
+    fn target(number: u16, interval: Duration) -> Target {
+        let kind = CheckKind::Tcp;
+        let timeout = interval / 2;
+        let check = Check { name: "c".into(), kind, interval, timeout, rise: 2, fall: 3, address: None, port: None };
+        Target { check: Arc::new(check), address: ([192, 0, 2, 1], number).into() }
+    }
+
+    fn targets(numbers: impl IntoIterator<Item = u16>) -> Arc<Vec<Target>> {
+        Arc::new(numbers.into_iter().map(|number| target(number, SECOND)).collect())
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Which target's probe started when, counted from the start of the test.
+    type Starts = Arc<Mutex<Vec<(u16, Duration)>>>;
+
+    struct Rig {
+        targets: watch::Sender<Arc<Vec<Target>>>,
+        results: mpsc::Receiver<Observation>,
+        starts: Starts,
+        counters: Arc<Counters>,
+        shutdown: Shutdown,
+        running: JoinHandle<()>,
+    }
+
+    impl Rig {
+        /// A scheduler whose probes take `takes` and then do as `outcome` says.
+        fn start(initial: Arc<Vec<Target>>, takes: Duration, outcome: fn(u16) -> Outcome, room: usize) -> Self {
+            let (targets, receiver) = watch::channel(initial);
+            let (sender, results) = mpsc::channel(room);
+            let (counters, shutdown, starts) = (Arc::new(Counters::default()), Shutdown::new(), Starts::default());
+            let (begin, log) = (Instant::now(), starts.clone());
+            let probe = move |target: Target| {
+                let port = target.address.port();
+                log.lock().expect("lock").push((port, begin.elapsed()));
+                async move {
+                    sleep(takes).await;
+                    outcome(port)
+                }
+            };
+            let running = tokio::spawn(run_with(probe, receiver, sender, counters.clone(), shutdown.clone()));
+            Self { targets, results, starts, counters, shutdown, running }
+        }
+
+        /// Lets time pass and takes what was found meanwhile.
+        async fn pass(&mut self, time: Duration) -> Vec<Observation> {
+            let end = Instant::now() + time;
+            let mut found = Vec::new();
+            while let Ok(Some(observation)) = tokio::time::timeout_at(end, self.results.recv()).await {
+                found.push(observation);
+            }
+            found
+        }
+
+        fn starts_of(&self, number: u16) -> Vec<Duration> {
+            self.starts.lock().expect("lock").iter().filter(|(port, _)| *port == number).map(|(_, at)| *at).collect()
+        }
+
+        fn count(&self, name: &str, label: &str) -> f64 {
+            let mut samples = Vec::new();
+            self.counters.observe(&mut samples);
+            let matches = |sample: &&Sample| {
+                sample.name == format!("fingerpost_{name}")
+                    && (label.is_empty() || sample.labels.iter().any(|(_, value)| value == label))
+            };
+            samples.iter().filter(matches).map(|sample| sample.value).sum()
+        }
+    }
+
+    const QUICK: Duration = Duration::from_millis(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn first_round_is_at_once_and_the_next_ones_an_interval_apart() {
+        let mut rig = Rig::start(targets(0..100), QUICK, |_| Ok(()), 1000);
+        let first = rig.pass(QUICK * 2).await;
+        assert_eq!(first.len(), 100);
+        assert!(first.iter().all(|observation| observation.outcome.is_ok() && observation.took == QUICK));
+        rig.pass(20 * SECOND).await;
+        let mut phases = Vec::new();
+        for number in 0..100 {
+            let starts = rig.starts_of(number);
+            assert_eq!(starts.first(), Some(&Duration::ZERO));
+            for pair in starts.windows(2) {
+                let period = pair[1] - pair[0];
+                // The timer counts in whole milliseconds.
+                assert!(SECOND * 9 / 10 <= period && period <= SECOND + Duration::from_millis(1), "{period:?}");
+            }
+            assert!(starts.len() >= 20, "{}", starts.len());
+            phases.extend(starts.last().map(Duration::subsec_millis));
+        }
+        phases.sort_unstable();
+        phases.dedup();
+        assert!(phases.len() > 50, "targets drift apart: {phases:?}");
+        assert_eq!(rig.count("probes_total", "failure"), 0.0);
+        assert!(rig.count("probes_total", "success") >= 2000.0);
+        assert_eq!(rig.count("probes_late_total", ""), 0.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_probes_than_allowed_run_at_once() {
+        let mut rig = Rig::start(targets(0..1000), SECOND * 2, |_| Ok(()), 2000);
+        rig.pass(SECOND).await;
+        assert_eq!(rig.count("probes_in_flight", ""), 256.0);
+        assert_eq!(rig.starts.lock().expect("lock").len(), 256);
+        rig.pass(2 * SECOND).await;
+        assert_eq!(rig.count("probes_in_flight", ""), 256.0);
+        assert_eq!(rig.starts.lock().expect("lock").len(), 512);
+        assert_eq!(rig.count("probes_late_total", ""), 256.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn probe_never_overlaps_itself() {
+        let mut rig = Rig::start(targets([1]), SECOND * 3, |_| Ok(()), 100);
+        let found = rig.pass(SECOND * 10).await;
+        assert_eq!(found.len(), 3);
+        let starts = rig.starts_of(1);
+        assert!(starts.windows(2).all(|pair| pair[1] - pair[0] >= SECOND * 3), "{starts:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn update_starts_new_targets_stops_old_ones_and_disturbs_no_other() {
+        let mut rig = Rig::start(targets([1, 2]), QUICK, |_| Ok(()), 100);
+        rig.pass(SECOND / 2).await;
+        // The same target again, in another allocation: still the same.
+        rig.targets.send(targets([3, 1])).expect("running");
+        rig.pass(QUICK).await;
+        assert_eq!(rig.starts_of(1), [Duration::ZERO], "not started anew");
+        assert_eq!(rig.starts_of(3), [SECOND / 2]);
+        rig.pass(SECOND * 5).await;
+        assert_eq!(rig.starts_of(2), [Duration::ZERO]);
+        let (one, three) = (rig.starts_of(1), rig.starts_of(3));
+        assert!(one.len() >= 6 && three.len() >= 5);
+        assert!(SECOND * 9 / 10 <= one[1] && one[1] <= SECOND + Duration::from_millis(1), "{one:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn probe_of_a_removed_target_is_dropped_with_its_result() {
+        let mut rig = Rig::start(targets([1, 2]), SECOND / 2, |_| Ok(()), 100);
+        rig.pass(QUICK).await;
+        assert_eq!(rig.count("probes_in_flight", ""), 2.0);
+        rig.targets.send(targets([2])).expect("running");
+        rig.pass(QUICK).await;
+        assert_eq!(rig.count("probes_in_flight", ""), 1.0);
+        let ports: Vec<u16> = rig.pass(SECOND).await.iter().map(|found| found.target.address.port()).collect();
+        assert!(!ports.is_empty() && ports.iter().all(|port| *port == 2), "{ports:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn panicking_probe_is_a_failure_and_the_others_go_on() {
+        let outcome = |port| match port {
+            1 => panic!("as this test wants"),
+            2 => Err("connection refused".into()),
+            _ => Ok(()),
+        };
+        let mut rig = Rig::start(targets([1, 2, 3]), QUICK, outcome, 100);
+        let found = rig.pass(SECOND * 3).await;
+        let of = |port| found.iter().filter(move |found| found.target.address.port() == port);
+        assert!(of(1).count() >= 3 && of(1).all(|found| found.outcome == Err("probe panicked".into())));
+        assert!(of(2).count() >= 3 && of(2).all(|found| found.outcome == Err("connection refused".into())));
+        assert!(of(3).count() >= 3 && of(3).all(|found| found.outcome.is_ok()));
+        for label in ["panic", "failure", "success"] {
+            assert!(rig.count("probes_total", label) >= 3.0, "{label}");
+        }
+        assert_eq!(rig.count("probes_in_flight", ""), 0.0);
+        assert!(rig.count("probe_seconds_total", "") >= 0.09);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn full_results_hold_up_their_own_target_only_until_there_is_room() {
+        let mut rig = Rig::start(targets([1, 2, 3]), QUICK, |_| Ok(()), 1);
+        sleep(SECOND * 5).await;
+        assert_eq!(rig.starts.lock().expect("lock").len(), 4, "one result in the channel lets one target go on");
+        rig.targets.send(targets([1, 2, 3, 4])).expect("running");
+        sleep(QUICK).await;
+        assert_eq!(rig.starts_of(4).len(), 1, "the timers go on");
+        let found = rig.pass(SECOND * 3).await;
+        assert!(found.len() >= 12, "{}", found.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn scheduler_ends_with_drain_and_with_whoever_named_the_targets() {
+        let rig = Rig::start(targets([1]), SECOND, |_| Ok(()), 1);
+        sleep(QUICK).await;
+        rig.shutdown.drain.cancel();
+        rig.running.await.expect("no panic");
+        assert_eq!(rig.counters.in_flight.load(Relaxed), 0);
+
+        let rig = Rig::start(targets([1]), SECOND, |_| Ok(()), 1);
+        drop(rig.targets);
+        rig.running.await.expect("no panic");
+    }
+
+    #[test]
+    fn updates_leave_no_more_timers_behind_than_targets_twice() {
+        let mut schedule = Schedule::default();
+        let now = Instant::now();
+        for round in 0..100u16 {
+            schedule.update(&targets(round * 10..round * 10 + 10), now);
+            assert!(schedule.due.len() <= 20 && schedule.entries.len() == 10 && schedule.ids.len() == 10);
+        }
+    }
+}

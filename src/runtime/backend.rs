@@ -1,7 +1,6 @@
 //! Answers what operators ask: status, explanations, overrides, reload.
 
 use std::{
-    collections::BTreeMap,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError, mpsc},
 };
@@ -26,7 +25,7 @@ use crate::{
     observe::{Observed, Sample},
     snapshot::{Members, Policy, Pool, Realserver, Snapshot, Snapshots},
     state::{Event, Override, RealserverName, State},
-    types::{Admin, Family, Health},
+    types::{Admin, Family, Health, POOL_DEPTH_MAX, PoolId},
 };
 
 /// See the module.
@@ -72,7 +71,7 @@ impl Backend {
         Ok(match self.owner.apply(Event::AdminSet(name, set)).await? {
             Err(findings) => Response::error(findings.to_string()),
             Ok(()) => {
-                let until = until.map_or(String::new(), |until| format!(" until {until}"));
+                let until = until.map_or(String::new(), |until| format!(" until {until:.0}"));
                 Response::Done { message: format!("{target} is set to {admin}{until}") }
             }
         })
@@ -118,25 +117,40 @@ impl Backend {
 }
 
 fn zones(snapshot: &Snapshot, files: &Files) -> Vec<ZoneStatus> {
-    let mut zones: BTreeMap<String, ZoneStatus> = BTreeMap::new();
-    for (path, file) in &files.zones {
+    let one = |(path, file): (&std::path::PathBuf, &super::loader::ZoneFile)| {
         let served = file.apex.as_ref().and_then(|apex| snapshot.zones.get(apex));
-        let path_text = path.display().to_string();
         let apex = match &file.apex {
             Some(apex) => apex.to_string(),
+            // Nothing was ever loaded from it, and its name is all there is.
             None => format!("{}.", path.file_stem().unwrap_or_default().to_string_lossy()),
         };
-        let status = ZoneStatus {
-            apex: apex.clone(),
+        ZoneStatus {
+            apex,
             serial: served.map(|served| served.zone.serial()),
             records: served.map_or(0, |served| served.zone.n_records() as u64),
-            path: path_text,
+            path: path.display().to_string(),
             since: file.since,
             error: file.error.clone(),
-        };
-        zones.insert(apex, status);
+        }
+    };
+    let mut zones: Vec<ZoneStatus> = files.zones.iter().map(one).collect();
+    zones.sort_by(|a, b| a.apex.cmp(&b.apex));
+    zones
+}
+
+/// Whether nobody can come of the pool without fail-open: it is passed over, or each of its members is.
+fn is_failed(snapshot: &Snapshot, pool: &Pool, depth: usize) -> bool {
+    let all_failed = |members: &[PoolId]| {
+        depth < POOL_DEPTH_MAX
+            && members
+                .iter()
+                .all(|&member| snapshot.pool(member).is_none_or(|member| is_failed(snapshot, member, depth + 1)))
+    };
+    match &pool.members {
+        Members::Realservers(realservers) => realservers.is_failed,
+        Members::Failover(members) => all_failed(members),
+        Members::Geo(geo) => geo.lists.iter().all(|list| all_failed(&list.pools)),
     }
-    zones.into_values().collect()
 }
 
 fn pools(state: &State, snapshot: &Snapshot) -> Vec<PoolStatus> {
@@ -161,14 +175,15 @@ fn pool_status(state: &State, snapshot: &Snapshot, configured: &config::Pool, po
         config::Members::Realservers { check, .. } => check.as_ref(),
         config::Members::Pools { .. } => None,
     };
-    let (realservers, is_failed, is_degraded) = match (&pool.members, &configured.members) {
+    let is_failed = is_failed(snapshot, pool, 0);
+    let (realservers, is_degraded) = match (&pool.members, &configured.members) {
         (Members::Realservers(realservers), config::Members::Realservers { realservers: configured, .. }) => {
             let status = |(stand, configured)| realserver_status(state, &pool.name, check, configured, stand);
             let all = realservers.all.iter().zip(configured).map(status).collect();
             let view = realservers.view(None);
-            (all, realservers.is_failed, view.is_degraded)
+            (all, view.is_degraded)
         }
-        _ => (Vec::new(), false, false),
+        _ => (Vec::new(), is_failed),
     };
     PoolStatus {
         name: pool.name.to_string(),

@@ -223,7 +223,7 @@ impl Loader {
         let has_geo_changed = geo_stamps != self.geo_stamps;
         if has_config_changed || has_geo_changed || is_forced {
             self.config_stamp = stamp;
-            self.load_config(has_geo_changed || is_forced, &mut round)?;
+            self.load_config(has_geo_changed, &mut round)?;
         }
         self.load_zones(is_forced, &mut round)?;
         // Zones may have let go of a pool that the new configuration has no more.

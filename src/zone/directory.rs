@@ -7,7 +7,7 @@
 //! after [`Directory::next_rescan`]. Files that a zone includes count as parts of it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap, HashSet},
     ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
@@ -64,6 +64,8 @@ pub enum Change {
 pub struct Directory {
     path: PathBuf,
     files: BTreeMap<PathBuf, ZoneFile>,
+    /// What is in service, by apex.
+    served: HashMap<Name, Served>,
     /// What was last reported of the directory itself.
     trouble: Option<String>,
     is_first: bool,
@@ -80,7 +82,8 @@ struct ZoneFile {
     /// What was read last: the file itself, then its includes. Empty until something was.
     parts: Vec<Include>,
     outcome: Outcome,
-    served: Option<Served>,
+    /// The apex of the zone that is in service from it.
+    apex: Option<Name>,
 }
 
 /// What became of the content read last.
@@ -93,10 +96,10 @@ enum Outcome {
     Blocked(Name),
 }
 
-/// The zone that is in service from a file.
+/// A zone that is in service.
 #[derive(Clone, Debug)]
 struct Served {
-    apex: Name,
+    path: PathBuf,
     serial: u32,
     content_hash: u64,
 }
@@ -134,7 +137,8 @@ pub fn load_all(path: &Path) -> (Vec<Arc<Zone>>, Diagnostics) {
 impl Directory {
     /// A directory that has not been looked at yet.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), files: BTreeMap::new(), trouble: None, is_first: true, next_rescan: None }
+        let (files, served) = (BTreeMap::new(), HashMap::new());
+        Self { path: path.to_owned(), files, served, trouble: None, is_first: true, next_rescan: None }
     }
 
     /// The directory's path.
@@ -182,8 +186,8 @@ impl Directory {
         for path in listed {
             changes.extend(self.look_at(&path, now, patience, &mut released));
         }
-        released.retain(|apex| !self.files.values().any(|file| file.serves(apex)));
-        if released.iter().any(|apex| self.files.values().any(|file| file.outcome == Outcome::Blocked(apex.clone()))) {
+        released.retain(|apex| !self.served.contains_key(apex));
+        if self.is_any_blocked_by(&released) {
             self.next_rescan = Some(Duration::ZERO);
         }
         changes.extend(released.into_iter().map(|apex| Change::Removed { apex }));
@@ -214,11 +218,23 @@ impl Directory {
                 wait = sooner(wait, left);
                 return true;
             }
-            released.extend(file.served.take().map(|served| served.apex));
+            released.extend(file.apex.take());
             false
         });
         self.next_rescan = sooner_of(self.next_rescan, wait);
+        for apex in &released {
+            self.served.remove(apex);
+        }
         released
+    }
+
+    /// Whether a file waits for one of `released`.
+    fn is_any_blocked_by(&self, released: &[Name]) -> bool {
+        if released.is_empty() {
+            return false;
+        }
+        let released: HashSet<&Name> = released.iter().collect();
+        self.files.values().any(|file| matches!(&file.outcome, Outcome::Blocked(apex) if released.contains(apex)))
     }
 
     fn look_at(&mut self, path: &Path, now: Instant, patience: Patience, released: &mut Vec<Name>) -> Option<Change> {
@@ -295,7 +311,12 @@ impl Directory {
         // A file that is missing has no claim any more on what a present one brings.
         let previous = self.take_served(zone.apex());
         let file = self.files.get_mut(path)?;
-        released.extend(file.served.take().map(|served| served.apex));
+        file.outcome = Outcome::Loaded;
+        let left = file.apex.replace(zone.apex().clone()).filter(|apex| apex != zone.apex());
+        if let Some(left) = left {
+            self.served.remove(&left);
+            released.push(left);
+        }
         if let Some(previous) = previous
             && previous.content_hash != content_hash
             && !is_newer(zone.serial(), previous.serial)
@@ -304,8 +325,8 @@ impl Directory {
             let warning = Diagnostic::warning(&source, soa, message).hint("secondaries will not notice the change");
             warnings.push(warning);
         }
-        file.outcome = Outcome::Loaded;
-        file.served = Some(Served { apex: zone.apex().clone(), serial: zone.serial(), content_hash });
+        let served = Served { path: path.to_owned(), serial: zone.serial(), content_hash };
+        self.served.insert(zone.apex().clone(), served);
         Some(Change::Loaded { zone: Arc::new(zone), warnings, path: path.to_owned() })
     }
 
@@ -315,23 +336,24 @@ impl Directory {
     }
 
     fn holder(&self, apex: &Name, path: &Path) -> Option<&Path> {
-        let mut others = self.files.iter().filter(|(other, file)| *other != path && file.missing_since.is_none());
-        others.find(|(_, file)| file.serves(apex)).map(|(other, _)| other.as_path())
+        let holder = self.served.get(apex).map(|served| served.path.as_path()).filter(|&holder| holder != path)?;
+        self.files.get(holder).is_some_and(|file| file.missing_since.is_none()).then_some(holder)
     }
 
+    /// Ends the service of `apex` from whatever file it is.
     fn take_served(&mut self, apex: &Name) -> Option<Served> {
-        self.files.values_mut().find(|file| file.serves(apex))?.served.take()
+        let served = self.served.remove(apex)?;
+        if let Some(file) = self.files.get_mut(&served.path) {
+            file.apex = None;
+        }
+        Some(served)
     }
 }
 
 impl ZoneFile {
     fn unread(now: Instant) -> Self {
         let (seen, parts) = (Vec::new(), Vec::new());
-        Self { seen, seen_since: now, missing_since: None, parts, outcome: Outcome::Unread, served: None }
-    }
-
-    fn serves(&self, apex: &Name) -> bool {
-        self.served.as_ref().is_some_and(|served| served.apex == *apex)
+        Self { seen, seen_since: now, missing_since: None, parts, outcome: Outcome::Unread, apex: None }
     }
 
     /// What the file and its known includes look like now.

@@ -25,7 +25,12 @@ pub struct ServedZone {
 #[derive(Clone, Debug, Default)]
 pub struct ZoneSet {
     table: HashTable<Arc<ServedZone>>,
+    /// No apex has more labels.
+    n_labels_max: usize,
 }
+
+/// What the hash of a name starts with; its labels follow from the right.
+const HASH_OF_ROOT: u64 = 0;
 
 impl ZoneSet {
     /// An empty set.
@@ -33,29 +38,25 @@ impl ZoneSet {
         Self::default()
     }
 
-    /// The zone with the longest apex that `qname` (uncompressed wire form, lower case) is at or below. One probe a label; allocates nothing.
+    /// The zone with the longest apex that `qname` (uncompressed wire form, lower case) is at or below. Costs at most one probe a label, and
+    /// no more than the longest apex has; allocates nothing.
     pub fn find(&self, qname: &[u8]) -> Option<&Arc<ServedZone>> {
-        if self.table.is_empty() {
-            return None;
+        let mut starts = [0; NAME_OCTETS_MAX / 2];
+        let mut n_labels = 0;
+        let mut at = 0u8;
+        while let Some(&length) = qname.get(usize::from(at)).filter(|&&length| length > 0) {
+            *starts.get_mut(n_labels)? = at;
+            n_labels += 1;
+            at = at.checked_add(length)?.checked_add(1)?;
         }
-        // Hashes grow from the right, the longest suffix is tried first: one pass to hash, one to probe.
-        let mut suffixes = [&[][..]; NAME_OCTETS_MAX / 2 + 1];
-        let mut n_suffixes = 0;
-        let mut suffix = Some(qname);
-        while let Some(wire) = suffix {
-            *suffixes.get_mut(n_suffixes)? = wire;
-            n_suffixes += 1;
-            suffix = name::parent(wire);
+        let mut hash = HASH_OF_ROOT;
+        let mut found = self.get_hashed(hash, qname.get(usize::from(at)..)?);
+        for &start in starts.get(..n_labels)?.iter().rev().take(self.n_labels_max) {
+            let suffix = qname.get(usize::from(start)..)?;
+            hash = hash_label(hash, name::labels(suffix).next()?);
+            found = self.get_hashed(hash, suffix).or(found);
         }
-        let suffixes = suffixes.get(..n_suffixes)?;
-        let mut hashes = [0; NAME_OCTETS_MAX / 2 + 1];
-        let mut hash = 0;
-        for (slot, suffix) in hashes.get_mut(..n_suffixes)?.iter_mut().zip(suffixes.iter().rev()) {
-            hash = hash_label(hash, name::labels(suffix).next().unwrap_or_default());
-            *slot = hash;
-        }
-        let hashes = hashes.get(..n_suffixes)?;
-        suffixes.iter().zip(hashes.iter().rev()).find_map(|(suffix, &hash)| self.get_hashed(hash, suffix))
+        found
     }
 
     /// The zone that encloses `apex` strictly from above: it holds the DS of a child that is served here too (RFC 4035 §3.1.4.1).
@@ -71,6 +72,7 @@ impl ZoneSet {
     /// Adds a zone; returns the one with the same apex that it replaces.
     pub fn insert(&mut self, zone: Arc<ServedZone>) -> Option<Arc<ServedZone>> {
         let replaced = self.remove(&zone.zone.apex);
+        self.n_labels_max = self.n_labels_max.max(zone.zone.apex.labels().count());
         self.table.insert_unique(hash_name(&zone.zone.apex), zone, |other| hash_name(&other.zone.apex));
         replaced
     }
@@ -101,15 +103,10 @@ impl ZoneSet {
     }
 }
 
-/// The hash of the labels from the right, the root first: what [`ZoneSet::find`] computes for each suffix.
+/// The hash that [`ZoneSet::find`] computes for each suffix on its way.
 fn hash_name(name: &Name) -> u64 {
-    let mut suffix = Some(name.as_wire());
-    let mut labels = Vec::with_capacity(8);
-    while let Some(wire) = suffix {
-        labels.push(name::labels(wire).next().unwrap_or_default());
-        suffix = name::parent(wire);
-    }
-    labels.iter().rev().fold(0, |hash, label| hash_label(hash, label))
+    let labels: Vec<&[u8]> = name.labels().collect();
+    labels.iter().rev().fold(HASH_OF_ROOT, |hash, label| hash_label(hash, label))
 }
 
 #[cfg(test)]
