@@ -1,1 +1,3 @@
-#[test] fn x(){}
+//! Tests of the whole: through the binary, the library as others see it, and what is written about both.
+
+mod docs;
