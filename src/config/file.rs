@@ -276,10 +276,7 @@ fn read_control(root: Table<'_>, folder: &Path, places: &mut Places) -> Control 
     let listen = table.and_then(|table| table.get("listen")).filter(|value| value.text() != Some("off"));
     let listen = listen.and_then(|value| Some((read_socket_address(value)?, value.span())));
     places.bound.extend(listen.clone());
-    Control {
-        socket: folder.join(socket.unwrap_or("/run/fingerpost/control.sock")),
-        listen: listen.map(|(address, _)| address),
-    }
+    Control { socket: folder.join(socket.unwrap_or(super::CONTROL_SOCKET)), listen: listen.map(|(address, _)| address) }
 }
 
 fn read_process(root: Table<'_>) -> Process {

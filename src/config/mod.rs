@@ -155,6 +155,9 @@ pub struct TlsCheck {
     pub ca: Option<PathBuf>,
 }
 
+/// Where the control socket is unless the file says otherwise.
+const CONTROL_SOCKET: &str = "/run/fingerpost/control.sock";
+
 /// Index into [`Config::pools`].
 pub type PoolIndex = usize;
 
@@ -327,6 +330,16 @@ pub fn load(path: &Path) -> Result<(Config, Diagnostics), LoadError> {
         LoadError::Unreadable(Diagnostic::bare(format!("could not read `{}`: {error}", path.display())).hint(hint))
     })?;
     parse(path, text).map_err(LoadError::Invalid)
+}
+
+/// The control socket that the file at `path` names (or leaves at its default), if so much of it can be read: who wants to talk to a running
+/// server should not be stopped by a mistake elsewhere in the file.
+pub fn control_socket_of(path: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let (document, _) = toml::de::DeTable::parse_recoverable(&text);
+    let control = document.get_ref().get("control").and_then(|control| control.get_ref().as_table());
+    let socket = control.and_then(|control| control.get("socket")).and_then(|socket| socket.get_ref().as_str());
+    Some(path.parent().unwrap_or(Path::new("")).join(socket.unwrap_or(CONTROL_SOCKET)))
 }
 
 /// Checks `text` as the content of the file at `path`.

@@ -44,7 +44,7 @@ pub enum KeyError {
         suggestion: Option<&'static str>,
     },
     /// A known key, but not in the capitals it needs, or in others.
-    #[error("`{text}` is not written as a geo key is")]
+    #[error("unknown geo key `{text}`")]
     Spelling {
         /// As written.
         text: String,
@@ -83,7 +83,7 @@ impl KeyError {
             Self::UnknownCountry { suggestion: None, .. } => {
                 "countries have the two capital letters of ISO 3166-1, such as `US`".to_owned()
             }
-            Self::Spelling { key, .. } => format!("write `{key}`"),
+            Self::Spelling { key, .. } => format!("did you mean `{key}`?"),
             Self::Subdivision { .. } => {
                 "subdivisions are written as in ISO 3166-2: a country, a hyphen, one to three capitals or digits, such as `US-CA`".to_owned()
             }
@@ -104,8 +104,8 @@ impl FromStr for Key {
             Ok(key) => return Ok(key),
             Err(error) => error,
         };
-        // `us`, `us-ca`, `as64500` and `EUROPE` are clear enough to say how they are written, but not accepted: `as` and `AS` must not
-        // differ by what else stands in the line.
+        // `us`, `as64500` and `Europe` are plain enough to suggest what was meant. They are not taken, so that a key has one spelling
+        // and no table can hold it twice.
         let respelt = [text.to_ascii_uppercase(), text.to_ascii_lowercase().replace(['_', ' '], "-")];
         match respelt.iter().find_map(|text| parse(text).ok()) {
             Some(key) => Err(KeyError::Spelling { text: text.to_owned(), key }),
@@ -218,11 +218,11 @@ mod tests {
             ("EU", "unknown country code `EU`", "did you mean `europe`?"),
             ("eu", "unknown country code `eu`", "did you mean `europe`?"),
             ("OC", "unknown country code `OC`", "did you mean `oceania`?"),
-            ("us", "`us` is not written as a geo key is", "write `US`"),
-            ("us-ca", "`us-ca` is not written as a geo key is", "write `US-CA`"),
-            ("as64500", "`as64500` is not written as a geo key is", "write `AS64500`"),
-            ("Europe", "`Europe` is not written as a geo key is", "write `europe`"),
-            ("North America", "`North America` is not written as a geo key is", "write `north-america`"),
+            ("us", "unknown geo key `us`", "did you mean `US`?"),
+            ("us-ca", "unknown geo key `us-ca`", "did you mean `US-CA`?"),
+            ("as64500", "unknown geo key `as64500`", "did you mean `AS64500`?"),
+            ("Europe", "unknown geo key `Europe`", "did you mean `europe`?"),
+            ("North America", "unknown geo key `North America`", "did you mean `north-america`?"),
             ("eurpoe", "unknown geo key `eurpoe`", "did you mean `europe`?"),
             ("northamerica", "unknown geo key `northamerica`", "did you mean `north-america`?"),
             ("defualt", "unknown geo key `defualt`", "did you mean `default`?"),

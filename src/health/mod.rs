@@ -3,7 +3,10 @@
 //! The machine knows no clock and the probes know no pools. What a realserver's health means for traffic is `select`'s.
 
 mod machine;
+mod probe;
+pub mod scheduler;
 mod target;
 
 pub use machine::{Checked, Outcome};
+pub use probe::{Clients, probe};
 pub use target::Target;

@@ -1,7 +1,7 @@
 //! Collects the records of a zone, holds them against the rules of a zone, and packs them.
 //!
 //! Records come in the file's order; they are sorted by name and type once, at the end. What one record alone can do wrong was found
-//! before; here are the rules between records, in [`rules`](super::rules).
+//! before; here are the rules between records, in [`rules`].
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -16,6 +16,11 @@ use crate::{name::Name, types::Ttl};
 
 /// Stands for POOL among the types of staged records; 0 is no type (RFC 6895 §3.1), and no such record gets this far.
 pub(super) const POOL_TYPE: u16 = 0;
+
+/// Octets of a record in a message before its rdata, the owner being a pointer.
+const RECORD_HEAD_OCTETS: usize = 12;
+/// Most octets of an RRset's records: a message less its header, its longest question and OPT.
+const RRSET_OCTETS_MAX: usize = 65_535 - 12 - 259 - 11;
 
 /// A record as it waits to be packed.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +106,11 @@ impl Builder {
         if record.rtype == POOL_TYPE { &[] } else { octets.unwrap_or_default() }
     }
 
+    /// Where the SOA is.
+    pub(super) fn soa_spot(&self) -> Option<Spot> {
+        self.soas.first().map(|soa| soa.spot)
+    }
+
     /// The name of a pool, by POOL record.
     pub(super) fn pool_of(&self, record: &Staged) -> &str {
         self.pools.get(record.at as usize).map_or("", |pool| &pool.name)
@@ -167,6 +177,9 @@ impl Builder {
             return None;
         };
         for other in others {
+            if findings.is_full() {
+                break;
+            }
             let line = findings.line(first.spot, other.spot);
             findings.error(other.spot, format!("second SOA; the zone's is on {line}"));
         }
@@ -199,8 +212,10 @@ impl Builder {
                 continue;
             }
             let distinct = rules::without_duplicates(self, rrset);
-            if distinct.len() > usize::from(u16::MAX) {
-                findings.error(first.spot, "more than 65,535 records of one name and type");
+            let octets: usize = distinct.iter().map(|record| RECORD_HEAD_OCTETS + usize::from(record.n_octets)).sum();
+            if octets > RRSET_OCTETS_MAX {
+                let message = format!("{} records of one name and type fit no message", distinct.len());
+                findings.error_hint(first.spot, message, "a DNS message is at most 65,535 octets");
                 continue;
             }
             n_packed += distinct.len();

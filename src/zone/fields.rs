@@ -78,8 +78,8 @@ pub(super) fn of(rtype: u16) -> Option<&'static [Field]> {
         20 => &[Text, OptionalText],
         // NSAP
         22 => &[HexAfter0x],
-        // KEY, RKEY
-        25 | 57 => &[U16, U8, Algorithm, Base64],
+        // KEY, DNSKEY, RKEY, CDNSKEY
+        25 | 48 | 57 | 60 => &[U16, U8, Algorithm, Base64],
         // PX
         26 => &[U16, Name, Name],
         // GPOS
@@ -111,8 +111,8 @@ pub(super) fn of(rtype: u16) -> Option<&'static [Field]> {
         109 => &[Eui(8)],
         // URI
         256 => &[U16, U16, Target],
-        // TA, DLV
-        32768 | 32769 => &[U16, Algorithm, U8, Hex],
+        // DS, CDS, TA, DLV
+        43 | 59 | 32768 | 32769 => &[U16, Algorithm, U8, Hex],
         _ => return None,
     })
 }

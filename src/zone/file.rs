@@ -1,9 +1,11 @@
-//! How a file is recognised as the one that was read before: by its metadata, and by its content.
+//! Reads the text of a file, and recognises it as the one that was read before: by its metadata, and by its content.
 
 use std::{
-    fs::Metadata,
+    fs::{File, Metadata},
     hash::{DefaultHasher, Hash, Hasher},
+    io::{self, Read},
     os::unix::fs::MetadataExt,
+    path::Path,
 };
 
 /// What changes when a file is written or replaced.
@@ -39,4 +41,29 @@ pub(super) fn content_hash(content: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     content.hash(&mut hasher);
     hasher.finish()
+}
+
+/// Reads a regular file of UTF-8 with at most `octets_max` octets, and the stamp that its content belongs to.
+pub(super) fn read_text(path: &Path, octets_max: u64) -> io::Result<(String, Stamp)> {
+    // Opening a pipe would wait for whoever writes to it.
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let file = File::open(path)?;
+    let before = Stamp::of(&file.metadata()?);
+    if before.octets() > octets_max {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {octets_max} octets")));
+    }
+    let mut octets = Vec::with_capacity(usize::try_from(before.octets()).unwrap_or_default());
+    (&file).take(octets_max).read_to_end(&mut octets)?;
+    if Stamp::of(&file.metadata()?) != before {
+        return Err(io::Error::new(io::ErrorKind::ResourceBusy, "changed while it was read"));
+    }
+    let text = String::from_utf8(octets).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = error.as_bytes().iter().take(at).filter(|&&byte| byte == b'\n').count() + 1;
+        let message = format!("not UTF-8 on line {line}; write other octets as `\\DDD`");
+        io::Error::new(io::ErrorKind::InvalidData, message)
+    })?;
+    Ok((text, before))
 }

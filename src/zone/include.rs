@@ -1,12 +1,11 @@
 //! The files that `$INCLUDE` names: found relative to the file that names them, and never outside the zone's directory.
 
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
-use super::file::{Stamp, content_hash};
+use super::file::{Stamp, content_hash, read_text};
 
 /// How deep files may include each other.
 const DEPTH_MAX: usize = 8;
@@ -29,7 +28,7 @@ pub(super) struct Include {
 pub(super) struct Includes {
     /// The zone's directory, without symbolic links.
     root: Option<PathBuf>,
-    /// The included files that are open, the outermost first.
+    /// The files that are being read: the zone's own, the one it includes, and so on.
     open: Vec<PathBuf>,
     files: Vec<Include>,
     octets: u64,
@@ -57,14 +56,12 @@ impl Includes {
     /// Those of the zone in the file at `path`; its directory is what no include leaves.
     pub(super) fn of_zone(path: &Path) -> Self {
         let root = directory_of(path).canonicalize().ok();
-        Self { root, open: Vec::new(), files: Vec::new(), octets: 0 }
+        let zone = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        Self { root, open: vec![zone], files: Vec::new(), octets: 0 }
     }
 
     /// Reads the file that `including` names `named`; [`close`](Self::close) follows when it has been scanned.
     pub(super) fn open(&mut self, including: &Path, named: &str) -> Result<Opened, IncludeError> {
-        if self.open.len() >= DEPTH_MAX {
-            return Err(refuse(format!("files include each other more than {DEPTH_MAX} deep")));
-        }
         if self.files.len() >= INCLUDES_MAX {
             return Err(refuse(format!("more than {INCLUDES_MAX} included files")));
         }
@@ -76,6 +73,9 @@ impl Includes {
         }
         if self.open.contains(&canonical) {
             return Err(refuse(format!("`{named}` includes itself")));
+        }
+        if self.open.len() > DEPTH_MAX {
+            return Err(refuse(format!("files include each other more than {DEPTH_MAX} deep")));
         }
         let read = read_text(&canonical, OCTETS_MAX.saturating_sub(self.octets));
         let (text, stamp) = read.map_err(|error| self.refuse_unreadable(&path, named, &error))?;
@@ -107,29 +107,4 @@ impl Includes {
 
 fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Reads a regular file of UTF-8 with at most `octets_max` octets, and the stamp that its content belongs to.
-pub(super) fn read_text(path: &Path, octets_max: u64) -> io::Result<(String, Stamp)> {
-    // Opening a pipe would wait for whoever writes to it.
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    let file = File::open(path)?;
-    let before = Stamp::of(&file.metadata()?);
-    if before.octets() > octets_max {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {octets_max} octets")));
-    }
-    let mut octets = Vec::with_capacity(usize::try_from(before.octets()).unwrap_or_default());
-    (&file).take(octets_max).read_to_end(&mut octets)?;
-    if Stamp::of(&file.metadata()?) != before {
-        return Err(io::Error::new(io::ErrorKind::ResourceBusy, "changed while it was read"));
-    }
-    let text = String::from_utf8(octets).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes().iter().take(at).filter(|&&byte| byte == b'\n').count() + 1;
-        let message = format!("not UTF-8 on line {line}; write other octets as `\\DDD`");
-        io::Error::new(io::ErrorKind::InvalidData, message)
-    })?;
-    Ok((text, before))
 }

@@ -7,6 +7,7 @@
 //! form → `build` holds the rules of a zone and packs → `tree` and `store` keep names and RRsets → `lookup` finds them.
 
 mod build;
+pub mod directory;
 mod entry;
 mod fields;
 mod file;
@@ -21,6 +22,8 @@ mod rules;
 mod scan;
 mod set;
 mod store;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod ttl;
 mod words;

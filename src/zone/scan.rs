@@ -2,7 +2,7 @@
 //!
 //! All mistakes are collected; one entry with a mistake does not hide those in the next. Rules between records are not judged here.
 
-use std::{path::Path, rc::Rc};
+use std::{ops::Range, path::Path, rc::Rc};
 
 use super::{
     POOL, Zone,
@@ -28,12 +28,15 @@ pub(super) struct Scanned {
     pub(super) zone: Result<(Zone, Diagnostics), Diagnostics>,
     /// Every file that `$INCLUDE` named, found or not.
     pub(super) includes: Vec<Include>,
+    /// The SOA's place in the zone's own file, unless it is in an included one.
+    pub(super) soa: Option<Range<usize>>,
 }
 
 /// Reads the zone in `text`, the content of the file at `path`.
 pub(super) fn scan(path: &Path, text: &str) -> Scanned {
     let mut findings = Findings::default();
-    let refuse = |message: String| Scanned { zone: Err(Diagnostic::bare(message).into()), includes: Vec::new() };
+    let refuse =
+        |message: String| Scanned { zone: Err(Diagnostic::bare(message).into()), includes: Vec::new(), soa: None };
     if u32::try_from(text.len()).is_err() {
         return refuse(format!("{}: zone file is larger than 4 GiB", path.display()));
     }
@@ -56,13 +59,14 @@ pub(super) fn scan(path: &Path, text: &str) -> Scanned {
     };
     scan.read_file(file, text, path, Origin::new(origin.as_wire()));
     let Scan { mut findings, builder, includes, .. } = scan;
+    let soa = builder.soa_spot().filter(|spot| spot.file == file).map(|spot| spot.start as usize..spot.end as usize);
     let zone = if findings.is_full() { None } else { builder.finish(&mut findings) };
     let diagnostics = findings.into_diagnostics();
     let zone = match zone {
         Some(zone) => Ok((zone, diagnostics)),
         None => Err(diagnostics),
     };
-    Scanned { zone, includes: includes.into_files() }
+    Scanned { zone, includes: includes.into_files(), soa }
 }
 
 /// The origin that a zone's file starts with: its name without `.zone`.
@@ -452,7 +456,7 @@ fn is_internet(word: &str) -> Result<bool, Refused> {
     if word.eq_ignore_ascii_case("IN") || word.eq_ignore_ascii_case("CLASS1") {
         return Ok(true);
     }
-    let is_other = ["CH", "HS", "CS", "ANY", "NONE"].iter().any(|class| word.eq_ignore_ascii_case(class))
+    let is_other = ["CH", "HS", "CS"].iter().any(|class| word.eq_ignore_ascii_case(class))
         || word.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("CLASS"));
     if is_other { Err(format!("class `{word}` is not served; only `IN` is").as_str().into()) } else { Ok(false) }
 }
@@ -467,58 +471,4 @@ fn end_of_directive(words: &mut Words<'_>) -> Result<(), Refused> {
     }
     words.next_token()?;
     Err("more than this directive takes".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::name::write_wire;
-
-    /// What every zone needs; names are relative to `example.org.`.
-    const APEX: &str = "$TTL 300\n@ SOA ns hostmaster 1 2 3 4 60\n@ NS ns\nns A 192.0.2.53\n";
-
-    fn shown(wire: &[u8]) -> String {
-        std::fmt::from_fn(|f| write_wire(wire, f)).to_string()
-    }
-
-    fn hex(octets: &[u8]) -> String {
-        octets.iter().map(|octet| format!("{octet:02x}")).collect()
-    }
-
-    /// Every record below the apex but the nameserver's, one a line, or the findings.
-    fn check(records: &str, expected: &str) {
-        let text = format!("{APEX}{records}");
-        let found = match Zone::from_text(Path::new("example.org.zone"), &text) {
-            Err(diagnostics) => diagnostics.0.iter().map(Diagnostic::one_line).collect::<Vec<_>>().join("\n"),
-            Ok((zone, warnings)) => {
-                let mut lines: Vec<String> =
-                    warnings.0.iter().map(|warning| format!("warning {}", warning.one_line())).collect();
-                for (name, node) in zone.iter().skip(1).filter(|(name, _)| shown(name.as_wire()) != "ns.example.org.") {
-                    if let Some((pool, ttl)) = node.pool() {
-                        lines.push(format!("{name} {} POOL {}", ttl.get(), zone.pools()[pool].name));
-                    }
-                    if node.is_empty() {
-                        lines.push(format!("{name} -"));
-                    }
-                    for rrset in node.rrsets() {
-                        let rdatas: Vec<String> = rrset.rdatas().map(hex).collect();
-                        lines.push(format!(
-                            "{name} {} {} {}",
-                            rrset.ttl.get(),
-                            rtype::show(rrset.rtype),
-                            rdatas.join(" ")
-                        ));
-                    }
-                }
-                lines.join("\n")
-            }
-        };
-        assert_eq!(found, expected, "{records}");
-    }
-
-    #[test]
-    fn rfc1035_5_1_owner_ttl_and_class_may_be_left_out() {
-        check("a A 192.0.2.1\n  A 192.0.2.2\n", "a.example.org. 300 A c0000201 c0000202");
-        check("a 60 IN A 192.0.2.1\nb IN 60 A 192.0.2.1", "a.example.org. 60 A c0000201\nb.example.org. 60 A c0000201");
-    }
 }

@@ -25,7 +25,12 @@ pub struct ServedZone {
 #[derive(Clone, Debug, Default)]
 pub struct ZoneSet {
     table: HashTable<Arc<ServedZone>>,
+    /// No apex has more labels.
+    n_labels_max: usize,
 }
+
+/// What the hash of a name starts with; its labels follow from the right.
+const HASH_OF_ROOT: u64 = 0;
 
 impl ZoneSet {
     /// An empty set.
@@ -33,29 +38,25 @@ impl ZoneSet {
         Self::default()
     }
 
-    /// The zone with the longest apex that `qname` (uncompressed wire form, lower case) is at or below. One probe a label; allocates nothing.
+    /// The zone with the longest apex that `qname` (uncompressed wire form, lower case) is at or below. Costs at most one probe a label, and
+    /// no more than the longest apex has; allocates nothing.
     pub fn find(&self, qname: &[u8]) -> Option<&Arc<ServedZone>> {
-        if self.table.is_empty() {
-            return None;
+        let mut starts = [0; NAME_OCTETS_MAX / 2];
+        let mut n_labels = 0;
+        let mut at = 0u8;
+        while let Some(&length) = qname.get(usize::from(at)).filter(|&&length| length > 0) {
+            *starts.get_mut(n_labels)? = at;
+            n_labels += 1;
+            at = at.checked_add(length)?.checked_add(1)?;
         }
-        // Hashes grow from the right, the longest suffix is tried first: one pass to hash, one to probe.
-        let mut suffixes = [&[][..]; NAME_OCTETS_MAX / 2 + 1];
-        let mut n_suffixes = 0;
-        let mut suffix = Some(qname);
-        while let Some(wire) = suffix {
-            *suffixes.get_mut(n_suffixes)? = wire;
-            n_suffixes += 1;
-            suffix = name::parent(wire);
+        let mut hash = HASH_OF_ROOT;
+        let mut found = self.get_hashed(hash, qname.get(usize::from(at)..)?);
+        for &start in starts.get(..n_labels)?.iter().rev().take(self.n_labels_max) {
+            let suffix = qname.get(usize::from(start)..)?;
+            hash = hash_label(hash, name::labels(suffix).next()?);
+            found = self.get_hashed(hash, suffix).or(found);
         }
-        let suffixes = suffixes.get(..n_suffixes)?;
-        let mut hashes = [0; NAME_OCTETS_MAX / 2 + 1];
-        let mut hash = 0;
-        for (slot, suffix) in hashes.get_mut(..n_suffixes)?.iter_mut().zip(suffixes.iter().rev()) {
-            hash = hash_label(hash, name::labels(suffix).next().unwrap_or_default());
-            *slot = hash;
-        }
-        let hashes = hashes.get(..n_suffixes)?;
-        suffixes.iter().zip(hashes.iter().rev()).find_map(|(suffix, &hash)| self.get_hashed(hash, suffix))
+        found
     }
 
     /// The zone that encloses `apex` strictly from above: it holds the DS of a child that is served here too (RFC 4035 §3.1.4.1).
@@ -71,6 +72,7 @@ impl ZoneSet {
     /// Adds a zone; returns the one with the same apex that it replaces.
     pub fn insert(&mut self, zone: Arc<ServedZone>) -> Option<Arc<ServedZone>> {
         let replaced = self.remove(&zone.zone.apex);
+        self.n_labels_max = self.n_labels_max.max(zone.zone.apex.labels().count());
         self.table.insert_unique(hash_name(&zone.zone.apex), zone, |other| hash_name(&other.zone.apex));
         replaced
     }
@@ -101,13 +103,84 @@ impl ZoneSet {
     }
 }
 
-/// The hash of the labels from the right, the root first: what [`ZoneSet::find`] computes for each suffix.
+/// The hash that [`ZoneSet::find`] computes for each suffix on its way.
 fn hash_name(name: &Name) -> u64 {
-    let mut suffix = Some(name.as_wire());
-    let mut labels = Vec::with_capacity(8);
-    while let Some(wire) = suffix {
-        labels.push(name::labels(wire).next().unwrap_or_default());
-        suffix = name::parent(wire);
+    let labels: Vec<&[u8]> = name.labels().collect();
+    labels.iter().rev().fold(HASH_OF_ROOT, |hash, label| hash_label(hash, label))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn served(apex: &str) -> Arc<ServedZone> {
+        let text = "$TTL 300\n@ SOA ns h 1 2 3 4 60\n@ NS ns.example.net.\n";
+        let path = format!("{apex}.zone");
+        let (zone, _) = Zone::from_text(Path::new(&path), &text.replace('@', &format!("{apex}."))).expect("zone");
+        Arc::new(ServedZone { zone: Arc::new(zone), pools: Box::new([]) })
     }
-    labels.iter().rev().fold(0, |hash, label| hash_label(hash, label))
+
+    fn check(set: &ZoneSet, qname: &str, expected: Option<&str>) {
+        let qname: Name = qname.parse().expect("name");
+        let found = set.find(qname.as_wire()).map(|served| served.zone.apex().to_string());
+        assert_eq!(found.as_deref(), expected, "{qname}");
+    }
+
+    #[test]
+    fn rfc1034_4_3_2_the_longest_apex_wins() {
+        let mut set = ZoneSet::new();
+        check(&set, "example.org", None);
+        for apex in ["example.org", "sub.example.org", "deep.sub.sub.example.org"] {
+            assert!(set.insert(served(apex)).is_none());
+        }
+        check(&set, "example.org", Some("example.org."));
+        check(&set, "a.b.example.org", Some("example.org."));
+        check(&set, "sub.example.org", Some("sub.example.org."));
+        check(&set, "sub.sub.example.org", Some("sub.example.org."));
+        check(&set, "x.deep.sub.sub.example.org", Some("deep.sub.sub.example.org."));
+        check(&set, "badexample.org", None);
+        check(&set, "org", None);
+        check(&set, ".", None);
+        let longest = format!("{}example.org", "a.".repeat(121));
+        check(&set, &longest, Some("example.org."));
+        assert_eq!(set.len(), 3);
+        assert_eq!(set.iter().count(), 3);
+    }
+
+    #[test]
+    fn rfc4035_3_1_4_1_the_zone_above_an_apex_is_found() {
+        let mut set = ZoneSet::new();
+        set.insert(served("example.org"));
+        set.insert(served("sub.example.org"));
+        let above =
+            |apex: &str| set.find_above(&apex.parse().expect("name")).map(|served| served.zone.apex().to_string());
+        assert_eq!(above("sub.example.org").as_deref(), Some("example.org."));
+        assert_eq!(above("example.org"), None);
+        assert_eq!(above("."), None);
+    }
+
+    #[test]
+    fn the_root_zone_encloses_everything() {
+        let mut set = ZoneSet::new();
+        let text = "$ORIGIN .\n$TTL 1\n. SOA ns h 1 2 3 4 5\n. NS ns.\nns. A 192.0.2.1\n";
+        let (zone, _) = Zone::from_text(Path::new("root.zone"), text).expect("zone");
+        set.insert(Arc::new(ServedZone { zone: Arc::new(zone), pools: Box::new([]) }));
+        check(&set, "a.example.org", Some("."));
+        check(&set, ".", Some("."));
+    }
+
+    #[test]
+    fn changed_clone_leaves_the_old_set_alone() {
+        let mut set = ZoneSet::new();
+        set.insert(served("example.org"));
+        let mut changed = set.clone();
+        assert!(changed.insert(served("example.org")).is_some(), "the old zone comes back");
+        assert_eq!(changed.len(), 1);
+        assert!(changed.remove(&"example.org".parse().expect("name")).is_some());
+        assert!(changed.is_empty());
+        check(&set, "example.org", Some("example.org."));
+        assert!(set.get(&"example.org".parse().expect("name")).is_some());
+    }
 }

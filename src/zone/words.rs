@@ -87,7 +87,7 @@ impl<'e> Words<'e> {
         Ok(token)
     }
 
-    /// Reads a token as it is written; one that is written with escapes is not taken for a word.
+    /// Reads a token as it is written, escapes and all.
     pub(super) fn word(&mut self) -> Result<&'e str, WordError> {
         let token = self.next_token()?;
         Ok(token.raw(self.text))
@@ -255,8 +255,11 @@ fn close_label(wire: &mut [u8], length_at: usize) -> Result<(), NameError> {
     Ok(())
 }
 
-/// The octet that `raw` starts with, whether it was escaped, and what follows.
-fn next_octet(raw: &[u8]) -> Result<Option<(u8, bool, &[u8])>, WordError> {
+/// An octet, whether it was escaped, and what follows it.
+type Octet<'r> = (u8, bool, &'r [u8]);
+
+/// The octet that `raw` starts with; `None` at its end.
+fn next_octet(raw: &[u8]) -> Result<Option<Octet<'_>>, WordError> {
     let Some((&first, rest)) = raw.split_first() else { return Ok(None) };
     if first != b'\\' {
         return Ok(Some((first, false, rest)));

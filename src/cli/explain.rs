@@ -1,0 +1,79 @@
+//! An explanation as a person reads it.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+/// Renders the object that `explain --json` prints.
+pub(super) fn text(explanation: &Value) -> String {
+    let word = |key: &str| explanation.get(key).and_then(Value::as_str);
+    let mut page = String::new();
+    let mut line = |label: &str, text: String| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(page, "{label:<9} {text}");
+    };
+    let client = |key: &str| explanation.get("client").and_then(|client| client.get(key));
+    let prefix = client("prefix").and_then(Value::as_u64).unwrap_or(0);
+    let (address, source) = (client("address").and_then(Value::as_str), client("source").and_then(Value::as_str));
+    let location = client("location").and_then(Value::as_str).unwrap_or("unknown");
+    line(
+        "question",
+        format!("{} {} via {}", word("name").unwrap_or(""), word("type").unwrap_or(""), word("via").unwrap_or("")),
+    );
+    line(
+        "client",
+        format!("{}/{prefix} from the {}, location {location}", address.unwrap_or("?"), source.unwrap_or("?")),
+    );
+    if let Some(zone) = word("zone") {
+        let owner = word("owner").map_or(String::new(), |owner| format!(", name {owner}"));
+        line("zone", format!("{zone}{owner}"));
+    }
+    let path: Vec<&str> = strings(explanation, "path");
+    if path.len() > 1 {
+        line("aliases", path.join(" → "));
+    }
+    for (index, step) in strings(explanation, "steps").into_iter().enumerate() {
+        line(if index == 0 { "decision" } else { "" }, step.to_owned());
+    }
+    for (index, realserver) in list(explanation, "realservers").iter().enumerate() {
+        let text = |key: &str| realserver.get(key).and_then(Value::as_str).unwrap_or("-");
+        let rank = realserver.get("rank").and_then(Value::as_u64).map_or("  ".to_owned(), |rank| format!("{rank}."));
+        let name = format!("{}/{}", text("pool"), text("name"));
+        let state = if realserver.get("eligible").and_then(Value::as_bool) == Some(true) { "in " } else { "out" };
+        line(
+            if index == 0 { "servers" } else { "" },
+            format!("{rank} {state} {name:<24} {:<24} {}", text("address"), text("reason")),
+        );
+    }
+    if let Some(location) = word("location") {
+        let status = explanation.get("status").and_then(Value::as_u64).unwrap_or(0);
+        line("location", format!("{status} {location}"));
+    }
+    if let Some(refusal) = word("refusal") {
+        let status = explanation.get("status").and_then(Value::as_u64).unwrap_or(0);
+        line("refused", format!("{status} {refusal}"));
+    }
+    let answer = strings(explanation, "answer");
+    let rcode = word("rcode").map_or(String::new(), |rcode| format!("{rcode} "));
+    line("answer", format!("{rcode}{}", if answer.is_empty() { "no address".to_owned() } else { answer.join(" ") }));
+    let scope = explanation.get("scope").and_then(Value::as_u64).unwrap_or(0);
+    if let Some(ttl) = explanation.get("ttl").and_then(Value::as_u64) {
+        let who = if scope == 0 { "every client".to_owned() } else { format!("clients in the same /{scope}") };
+        line("cached", format!("{ttl} s, the same for {who}"));
+    }
+    if explanation.get("degraded").and_then(Value::as_bool) == Some(true) {
+        line(
+            "degraded",
+            "nobody is eligible: this is a guess rather than nothing (`on_all_down = \"all\"`)".to_owned(),
+        );
+    }
+    page
+}
+
+fn list<'e>(explanation: &'e Value, key: &str) -> &'e [Value] {
+    explanation.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn strings<'e>(explanation: &'e Value, key: &str) -> Vec<&'e str> {
+    list(explanation, key).iter().filter_map(Value::as_str).collect()
+}

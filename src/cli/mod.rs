@@ -1,0 +1,161 @@
+//! The command line: what can be said to the program, and which function does it.
+
+mod check;
+mod demo;
+mod explain;
+mod operate;
+mod serve;
+
+use std::{net::IpAddr, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+
+use crate::{control::protocol::Way, types::Admin};
+
+/// Exit status of a command that did what it should.
+const OK: u8 = 0;
+/// Exit status of a command that found mistakes, or was refused.
+const FAILED: u8 = 1;
+/// Exit status of a command that could not read its file, or reach the server.
+const UNREACHABLE: u8 = 2;
+
+/// DNS-based global load balancer and authoritative nameserver.
+///
+/// Answers A and AAAA from weighted, health-checked pools of realservers, sends browsers on by HTTP 302, and carries TCP over the last hop:
+/// three ways, one decision.
+#[derive(Debug, Parser)]
+#[command(name = "fingerpost", version, max_term_width = 110, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// The configuration; commands to a running server find its control socket there
+    #[arg(long, global = true, value_name = "FILE", default_value = "fingerpost.toml")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve: DNS, redirector, L4 listeners, checks
+    ///
+    /// Configuration, zones and geo databases are reloaded when they change, and on SIGHUP. SIGTERM and SIGINT drain and stop.
+    /// The environment variable FINGERPOST_LOG sets what is logged (`warn`, `info`, `debug`, `fingerpost::dns=debug,info`).
+    Serve {
+        /// How log records are written to standard error
+        #[arg(long, value_enum, default_value_t)]
+        log_format: LogFormat,
+    },
+    /// Check the configuration, its zones and databases, and report every mistake
+    ///
+    /// Exit status 0: all is well, perhaps with warnings; 1: there are errors; 2: the file could not be read.
+    Check {
+        /// Print the configuration in force, with every default
+        #[arg(long)]
+        print: bool,
+        /// Print the outcome as one JSON object
+        #[arg(long, conflicts_with = "print")]
+        json: bool,
+    },
+    /// Show the whole product on loopback: realservers, zone, DNS, redirector, listener; no root
+    Demo {
+        /// Stop by itself after so many seconds
+        #[arg(long, value_name = "SECONDS")]
+        seconds: Option<u64>,
+    },
+    /// Show zones, pools and realservers of the running server
+    Status {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what a client would be answered, and why; takes no turn of a round robin
+    Explain {
+        /// The name that is asked for; with `--via l4` also the name of a listener
+        name: String,
+        /// The record type
+        #[arg(value_name = "TYPE", default_value = "A")]
+        rtype: String,
+        /// The peer: the resolver's address for dns, the browser's or client's for the others
+        #[arg(long, value_name = "IP")]
+        client: Option<IpAddr>,
+        /// The client's network as the resolver tells it (EDNS Client Subnet)
+        #[arg(long, value_name = "NET")]
+        ecs: Option<IpNet>,
+        /// The way the client comes: dns, redirect or l4
+        #[arg(long, value_name = "WAY", default_value_t, value_parser = |text: &str| text.parse::<Way>())]
+        via: Way,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let a realserver take nothing new; what runs, runs on
+    Drain(SetAdmin),
+    /// Take a realserver out altogether: no traffic, no probes
+    Maint(SetAdmin),
+    /// Take `drain` or `maint` back
+    Ready(SetReady),
+    /// Read configuration, zones and databases again; returns when the outcome is known
+    Reload {
+        /// Print the outcome as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct SetAdmin {
+    /// Which one
+    #[arg(value_name = "POOL/REALSERVER")]
+    target: String,
+    /// When it ends by itself: `2026-12-24T06:00Z`, `06:00` (UTC), or `30m`, `2h`, `1d` from now
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Why; shown by `status` and `explain`
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct SetReady {
+    /// Which one
+    #[arg(value_name = "POOL/REALSERVER")]
+    target: String,
+}
+
+/// How log records are written.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum LogFormat {
+    /// One line for people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Runs the command that the program was started with.
+pub fn run() -> ExitCode {
+    let Arguments { command, config } = Arguments::parse();
+    let status = match command {
+        Command::Serve { log_format } => serve::serve(&config, log_format),
+        Command::Check { print, json } => check::check(&config, print, json),
+        Command::Demo { seconds } => demo::demo(seconds),
+        Command::Status { json } => operate::status(&config, json),
+        Command::Explain { name, rtype, client, ecs, via, json } => {
+            operate::explain(&config, operate::explain_request(name, rtype, client, ecs, via), json)
+        }
+        Command::Drain(set) => operate::set_admin(&config, Admin::Drain, set.target, set.until.as_deref(), set.reason),
+        Command::Maint(set) => operate::set_admin(&config, Admin::Maint, set.target, set.until.as_deref(), set.reason),
+        Command::Ready(set) => operate::set_admin(&config, Admin::Ready, set.target, None, None),
+        Command::Reload { json } => operate::reload(&config, json),
+    };
+    ExitCode::from(status)
+}
+
+/// Writes to standard output; a reader that has gone away (`| head`) is no error.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let mut output = std::io::stdout().lock();
+    let _ = output
+        .write_all(text.as_bytes())
+        .and_then(|()| if text.ends_with('\n') { Ok(()) } else { output.write_all(b"\n") });
+}

@@ -1,0 +1,143 @@
+//! The commands that talk to a running server: `status`, `explain`, `drain`, `maint`, `ready`, `reload`.
+
+use std::{net::IpAddr, path::Path};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use super::{FAILED, OK, UNREACHABLE, print};
+use crate::{
+    config,
+    control::{
+        client,
+        protocol::{ExplainRequest, Request, Response, Way},
+        text, until,
+    },
+    types::Admin,
+};
+
+/// The question of `explain`.
+pub(super) fn explain_request(
+    name: String,
+    rtype: String,
+    client: Option<IpAddr>,
+    ecs: Option<IpNet>,
+    via: Way,
+) -> ExplainRequest {
+    ExplainRequest { name, rtype, client, ecs, via }
+}
+
+pub(super) fn status(config: &Path, as_json: bool) -> u8 {
+    match ask(config, &Request::Status) {
+        Err(status) => status,
+        Ok(Response::Status(status)) => {
+            if as_json {
+                print_json(&status);
+            } else {
+                print(&text::status_text(&status, Timestamp::now()));
+            }
+            OK
+        }
+        Ok(other) => refused(other),
+    }
+}
+
+pub(super) fn explain(config: &Path, request: ExplainRequest, as_json: bool) -> u8 {
+    match ask(config, &Request::Explain(request)) {
+        Err(status) => status,
+        Ok(Response::Explain(explanation)) => {
+            if as_json {
+                print_json(&explanation);
+            } else {
+                print(&super::explain::text(&explanation));
+            }
+            OK
+        }
+        Ok(other) => refused(other),
+    }
+}
+
+pub(super) fn set_admin(
+    config: &Path,
+    admin: Admin,
+    target: String,
+    until: Option<&str>,
+    reason: Option<String>,
+) -> u8 {
+    let until = match until.map(|text| until::parse_until(text, Timestamp::now())).transpose() {
+        Ok(until) => until,
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            return FAILED;
+        }
+    };
+    match ask(config, &Request::SetAdmin { target, admin, until, reason }) {
+        Err(status) => status,
+        Ok(Response::Done { message }) => {
+            print(&message);
+            OK
+        }
+        Ok(other) => refused(other),
+    }
+}
+
+pub(super) fn reload(config: &Path, as_json: bool) -> u8 {
+    match ask(config, &Request::Reload) {
+        Err(status) => status,
+        Ok(Response::Reloaded(report)) => {
+            if as_json {
+                print_json(&report);
+            } else {
+                for findings in [&report.warnings, &report.errors].into_iter().filter(|findings| !findings.is_empty()) {
+                    eprintln!("{findings}\n");
+                }
+                match report.changes.as_slice() {
+                    [] if report.ok => print("nothing has changed"),
+                    [] => {}
+                    changes => print(&changes.join("\n")),
+                }
+            }
+            if report.ok { OK } else { FAILED }
+        }
+        Ok(other) => refused(other),
+    }
+}
+
+/// Finds the server through the configuration's control socket. An exit status if there is no answer.
+///
+/// The server may be running with an older, good version of a file that is broken now; then the socket's path is taken from what can be read.
+fn ask(config: &Path, request: &Request) -> Result<Response, u8> {
+    let socket = match config::load(config) {
+        Ok((config, _)) => config.control.socket,
+        Err(problem) => match config::control_socket_of(config) {
+            Some(socket) => socket,
+            None => {
+                match problem {
+                    config::LoadError::Unreadable(problem) => eprintln!("{problem}"),
+                    config::LoadError::Invalid(findings) => eprintln!("{findings}"),
+                }
+                return Err(UNREACHABLE);
+            }
+        },
+    };
+    client::request(&socket, request).map_err(|problem| {
+        eprintln!("error: {problem}");
+        UNREACHABLE
+    })
+}
+
+fn refused(response: Response) -> u8 {
+    match response {
+        Response::Error { message } if message.starts_with("error") => eprintln!("{message}"),
+        Response::Error { message } => eprintln!("error: {message}"),
+        _ => eprintln!("error: the server answered something else"),
+    }
+    FAILED
+}
+
+fn print_json(value: &impl serde::Serialize) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => print(&text),
+        Err(problem) => eprintln!("error: {problem}"),
+    }
+}

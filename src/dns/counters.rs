@@ -1,0 +1,192 @@
+//! What the DNS transports count.
+//!
+//! Each UDP worker has counters of its own on cache lines of their own; they are summed when somebody asks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{
+    answer::Kind,
+    header::Rcode,
+    query::DropReason,
+    respond::{Outcome, Step},
+};
+use crate::observe::{Observed, Sample};
+
+/// Everything that DNS counts.
+#[derive(Debug)]
+pub struct Counters {
+    udp: Box<[Slot]>,
+    tcp: Slot,
+    /// What is counted about connections.
+    pub(super) connections: Connections,
+}
+
+/// One number that only grows.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of one worker. Neighbouring lines are fetched in pairs, hence 128.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Slot {
+    queries: Counter,
+    ecs: Counter,
+    truncated: Counter,
+    degraded: Counter,
+    by_rcode: [Counter; Rcode::ALL.len()],
+    by_kind: [Counter; Kind::ALL.len()],
+    by_drop: [Counter; DropReason::ALL.len()],
+    /// Responses that the system did not take.
+    pub(super) send_errors: Counter,
+    /// Reads that failed, timeouts left out.
+    pub(super) receive_errors: Counter,
+    /// Workers that panicked and were started again.
+    pub(super) panics: Counter,
+}
+
+impl Slot {
+    /// Counts one message and what came of it.
+    pub(super) fn count(&self, step: &Step) {
+        self.queries.add(1);
+        match *step {
+            Step::Send { outcome, .. } => self.count_outcome(outcome),
+            Step::Drop(reason) => count_in(&self.by_drop, &DropReason::ALL, reason),
+        }
+    }
+
+    fn count_outcome(&self, outcome: Outcome) {
+        count_in(&self.by_rcode, &Rcode::ALL, outcome.rcode);
+        count_in(&self.by_kind, &Kind::ALL, outcome.kind);
+        for (counter, happened) in [
+            (&self.truncated, outcome.is_truncated),
+            (&self.degraded, outcome.is_degraded),
+            (&self.ecs, outcome.has_ecs),
+        ] {
+            if happened {
+                counter.add(1);
+            }
+        }
+    }
+}
+
+fn count_in<T: PartialEq>(counters: &[Counter], all: &[T], one: T) {
+    if let Some((counter, _)) = counters.iter().zip(all).find(|(_, each)| **each == one) {
+        counter.add(1);
+    }
+}
+
+/// What is counted about TCP connections.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    pub(super) accepted: Counter,
+    pub(super) closed: Counter,
+    pub(super) refused: Counter,
+    pub(super) accept_errors: Counter,
+    pub(super) timeouts: Counter,
+}
+
+impl Counters {
+    /// Counters for so many UDP sockets; with fewer than there are, sockets share them.
+    pub fn new(n_udp_sockets: usize) -> Self {
+        let udp = (0..n_udp_sockets.max(1)).map(|_| Slot::default()).collect();
+        Self { udp, tcp: Slot::default(), connections: Connections::default() }
+    }
+
+    /// Where the worker of socket number `worker` counts.
+    pub(super) fn udp(&self, worker: usize) -> &Slot {
+        worker.checked_rem(self.udp.len()).and_then(|index| self.udp.get(index)).unwrap_or(&self.tcp)
+    }
+
+    /// Where all connections count.
+    pub(super) fn tcp(&self) -> &Slot {
+        &self.tcp
+    }
+
+    /// Both transports, by the name they have in labels.
+    fn transports(&self) -> [(&'static str, &[Slot]); 2] {
+        [("udp", &self.udp), ("tcp", std::slice::from_ref(&self.tcp))]
+    }
+
+    /// One counter a transport.
+    fn by_transport(
+        &self,
+        samples: &mut Vec<Sample>,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn(&Slot) -> &Counter,
+    ) {
+        for (transport, slots) in self.transports() {
+            let sum = slots.iter().map(|slot| read(slot).get()).sum();
+            samples.push(Sample::counter(name, help, vec![("transport", transport.to_owned())], sum));
+        }
+    }
+
+    /// One counter a transport and label.
+    fn by_label<'l, T: Copy + 'l>(
+        &self,
+        samples: &mut Vec<Sample>,
+        (name, help, label): (&'static str, &'static str, &'static str),
+        all: &'l [T],
+        show: impl Fn(T) -> &'static str,
+        read: impl Fn(&Slot) -> &[Counter],
+    ) {
+        for (transport, slots) in self.transports() {
+            for (index, &each) in all.iter().enumerate() {
+                let sum = slots.iter().filter_map(|slot| read(slot).get(index)).map(Counter::get).sum();
+                let labels = vec![("transport", transport.to_owned()), (label, show(each).to_owned())];
+                samples.push(Sample::counter(name, help, labels, sum));
+            }
+        }
+    }
+}
+
+impl Observed for Counters {
+    fn observe(&self, samples: &mut Vec<Sample>) {
+        let name = "fingerpost_dns_queries_total";
+        self.by_transport(samples, name, "DNS messages received", |slot| &slot.queries);
+        let name = ("fingerpost_dns_responses_total", "DNS responses by response code", "rcode");
+        self.by_label(samples, name, &Rcode::ALL, Rcode::as_str, |slot| &slot.by_rcode);
+        let name = ("fingerpost_dns_answers_total", "DNS responses by kind of answer", "kind");
+        self.by_label(samples, name, &Kind::ALL, Kind::as_str, |slot| &slot.by_kind);
+        let name = ("fingerpost_dns_dropped_total", "DNS messages without a response, by reason", "reason");
+        self.by_label(samples, name, &DropReason::ALL, DropReason::as_str, |slot| &slot.by_drop);
+        let name = "fingerpost_dns_truncated_total";
+        self.by_transport(samples, name, "DNS responses with TC set", |slot| &slot.truncated);
+        let name = "fingerpost_dns_degraded_total";
+        self.by_transport(samples, name, "DNS answers by fail-open: nobody was eligible", |slot| &slot.degraded);
+        let name = "fingerpost_dns_ecs_total";
+        self.by_transport(samples, name, "DNS queries with an ECS option that were answered", |slot| &slot.ecs);
+        let name = "fingerpost_dns_receive_errors_total";
+        self.by_transport(samples, name, "Reads from a DNS socket that failed", |slot| &slot.receive_errors);
+        let name = "fingerpost_dns_send_errors_total";
+        self.by_transport(samples, name, "DNS responses that could not be sent", |slot| &slot.send_errors);
+        let name = "fingerpost_dns_panics_total";
+        self.by_transport(samples, name, "Workers and connections that ended by a bug", |slot| &slot.panics);
+        self.connections.observe(samples);
+    }
+}
+
+impl Observed for Connections {
+    fn observe(&self, samples: &mut Vec<Sample>) {
+        let (accepted, closed) = (self.accepted.get(), self.closed.get());
+        #[expect(clippy::cast_precision_loss, reason = "as many as there are descriptors")]
+        let open = accepted.saturating_sub(closed) as f64;
+        let mut counter = |name, help, value| samples.push(Sample::counter(name, help, Vec::new(), value));
+        counter("fingerpost_dns_tcp_accepted_total", "DNS connections accepted", accepted);
+        let help = "DNS connections closed at once: too many from one client";
+        counter("fingerpost_dns_tcp_refused_total", help, self.refused.get());
+        counter("fingerpost_dns_tcp_accept_errors_total", "DNS connections not accepted", self.accept_errors.get());
+        counter("fingerpost_dns_tcp_timeouts_total", "DNS connections closed by a timeout", self.timeouts.get());
+        samples.push(Sample::gauge("fingerpost_dns_tcp_connections", "DNS connections open", Vec::new(), open));
+    }
+}

@@ -1,0 +1,376 @@
+//! Puts an [`Answer`] on the wire: name compression, whole RRsets or TC, EDNS.
+//!
+//! Knows nothing about zones or pools; what an answer means was decided before.
+
+use std::net::IpAddr;
+
+use super::{
+    answer::{Answer, CLASS_CH, CLASS_IN, Content, Entry, Owner},
+    compress::Names,
+    ecs::ECS_OCTETS_MAX,
+    header::{Counts, HEADER_OCTETS, Header, Rcode},
+    query::{Edns, OPTION_ECS, OPTION_NSID, Query, take_plain_name, take_u16},
+};
+use crate::{
+    name::NAME_OCTETS_MAX,
+    types::{Scope, Ttl},
+};
+
+/// The largest UDP message that is sent, whatever the query allows: none is fragmented on the way (flag day 2020).
+pub const UDP_OCTETS_MAX: usize = 1232;
+/// What our OPT records say, which is about queries.
+const UDP_OCTETS_ADVERTISED: u16 = 1232;
+/// The largest UDP message without EDNS (RFC 1035 §4.2.1), and the least that an EDNS size can mean (RFC 6891 §6.2.3).
+const UDP_OCTETS_MIN: u16 = 512;
+/// The largest message of all.
+pub const MESSAGE_OCTETS_MAX: usize = 65_535;
+
+/// Octets of an OPT record without options.
+const OPT_OCTETS: usize = 11;
+
+/// What kind of transport a message comes by, as far as its size is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Datagrams: the sender says how large.
+    Udp,
+    /// A stream, encrypted or not.
+    Tcp,
+}
+
+impl Transport {
+    /// How many octets a response may have.
+    fn octets_max(self, edns: Option<Edns>) -> usize {
+        match (self, edns) {
+            (Self::Tcp, _) => MESSAGE_OCTETS_MAX,
+            (Self::Udp, None) => usize::from(UDP_OCTETS_MIN),
+            (Self::Udp, Some(edns)) => usize::from(edns.udp_octets_max.max(UDP_OCTETS_MIN)).min(UDP_OCTETS_MAX),
+        }
+    }
+}
+
+/// What is said about a response beside its records.
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope<'e> {
+    /// The query's header.
+    pub header: Header,
+    /// The question to echo, empty if it could not be read.
+    pub question: &'e [u8],
+    /// What the query's OPT said: there is one in the response if there was one in the query (RFC 6891 §6.1.1).
+    pub edns: Option<Edns>,
+    /// Response code.
+    pub rcode: Rcode,
+    /// Scope of an ECS option.
+    pub scope: Scope,
+    /// This server's identifier, for those who ask (RFC 5001).
+    pub nsid: Option<&'e str>,
+    /// Limits the size.
+    pub transport: Transport,
+}
+
+/// A response as it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// Octets of the message.
+    pub n_octets: usize,
+    /// TC: something that must be there did not fit.
+    pub is_truncated: bool,
+}
+
+/// What is written does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+/// Writes a response without records, such as an error. `None` if not even that fits into `out`.
+pub fn encode_empty(envelope: &Envelope<'_>, out: &mut [u8]) -> Option<Encoded> {
+    let mut writer = Writer::start(envelope, out).ok()?;
+    writer.finish(envelope, false, false, Counts::default())
+}
+
+/// Writes `answer` to `query` into `out`, as much of it as fits.
+///
+/// RRsets are there as a whole or not at all. One that must be there and is not sets TC and ends the message (RFC 2181 §9); additional
+/// data that may be missing is left out silently. `None` if `out` is too short for header, question and OPT.
+pub fn encode(answer: &Answer<'_>, query: &Query<'_>, envelope: &Envelope<'_>, out: &mut [u8]) -> Option<Encoded> {
+    let mut writer = Writer::start(envelope, out).ok()?;
+    writer.names.add_question(query.qname_as_sent());
+    let mut counts = Counts::default();
+    let is_complete = write_sections(&mut writer, answer, query, &mut counts).is_ok();
+    writer.finish(envelope, answer.is_authoritative, !is_complete, counts)
+}
+
+fn write_sections(
+    writer: &mut Writer<'_>,
+    answer: &Answer<'_>,
+    query: &Query<'_>,
+    counts: &mut Counts,
+) -> Result<(), Full> {
+    for entry in &answer.answers {
+        counts.answers += writer.put_entry(answer, query, entry)?;
+    }
+    for entry in &answer.authority {
+        counts.authority += writer.put_entry(answer, query, entry)?;
+    }
+    for (index, entry) in answer.additional.iter().enumerate() {
+        match writer.put_entry(answer, query, entry) {
+            Ok(n_records) => counts.additional += n_records,
+            Err(full) if index < answer.n_glue_required => return Err(full),
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// A message that is being written.
+struct Writer<'o> {
+    out: &'o mut [u8],
+    /// Octets written.
+    at: usize,
+    /// Octets that records may fill: what OPT needs is kept free.
+    limit: usize,
+    names: Names,
+    nsid: &'o [u8],
+}
+
+impl<'o> Writer<'o> {
+    /// Leaves room for the header, echoes the question, and keeps room for OPT.
+    fn start(envelope: &Envelope<'o>, out: &'o mut [u8]) -> Result<Self, Full> {
+        let octets_max = envelope.transport.octets_max(envelope.edns).min(out.len());
+        let mut n_opt = 0;
+        let mut nsid: &[u8] = &[];
+        if let Some(edns) = envelope.edns {
+            n_opt = OPT_OCTETS + edns.ecs.map_or(0, |ecs| 8 + usize::from(ecs.source_prefix.div_ceil(8)));
+            let identifier = envelope.nsid.filter(|_| edns.wants_nsid).map_or(&[][..], str::as_bytes);
+            // An identifier that leaves no room is no reason to be silent.
+            let n_without = HEADER_OCTETS + envelope.question.len() + n_opt;
+            if !identifier.is_empty() && n_without + 4 + identifier.len() <= octets_max {
+                nsid = identifier;
+                n_opt += 4 + identifier.len();
+            }
+        }
+        let limit = octets_max.checked_sub(n_opt).ok_or(Full)?;
+        let mut writer = Self { out, at: 0, limit, names: Names::new(), nsid };
+        writer.put(&[0; HEADER_OCTETS])?;
+        writer.put(envelope.question)?;
+        Ok(writer)
+    }
+
+    /// Writes OPT and the header.
+    fn finish(
+        &mut self,
+        envelope: &Envelope<'_>,
+        is_authoritative: bool,
+        is_truncated: bool,
+        counts: Counts,
+    ) -> Option<Encoded> {
+        let mut counts = Counts { questions: u16::from(!envelope.question.is_empty()), ..counts };
+        if let Some(edns) = envelope.edns {
+            self.limit = self.out.len();
+            self.put_opt(edns, envelope).ok()?;
+            counts.additional += 1;
+        }
+        let header = envelope.header.respond(envelope.rcode, is_authoritative, is_truncated, counts);
+        *self.out.first_chunk_mut()? = header;
+        Some(Encoded { n_octets: self.at, is_truncated })
+    }
+
+    /// Writes the OPT record: our size, the rcode's upper bits, version 0, DO as it came (RFC 3225 §3), ECS if there was one, NSID if
+    /// asked for.
+    fn put_opt(&mut self, edns: Edns, envelope: &Envelope<'_>) -> Result<(), Full> {
+        let [size0, size1] = UDP_OCTETS_ADVERTISED.to_be_bytes();
+        let dnssec_ok = if edns.is_dnssec_ok { 0x80 } else { 0 };
+        self.put(&[0, 0, 41, size0, size1, envelope.rcode.extended_bits(), 0, dnssec_ok, 0, 0, 0])?;
+        let options_at = self.at;
+        if let Some(ecs) = edns.ecs {
+            let mut option = [0; ECS_OCTETS_MAX];
+            let n_octets = ecs.write(envelope.scope, &mut option);
+            self.put_option(OPTION_ECS, option.get(..n_octets).unwrap_or_default())?;
+        }
+        let nsid = self.nsid;
+        if !nsid.is_empty() {
+            self.put_option(OPTION_NSID, nsid)?;
+        }
+        self.set_length(options_at)
+    }
+
+    fn put_option(&mut self, code: u16, option: &[u8]) -> Result<(), Full> {
+        self.put_u16(code)?;
+        self.put_u16(u16::try_from(option.len()).map_err(|_| Full)?)?;
+        self.put(option)
+    }
+
+    /// Writes all records of an RRset and returns how many; if they do not all fit, takes everything back.
+    fn put_entry(&mut self, answer: &Answer<'_>, query: &Query<'_>, entry: &Entry<'_>) -> Result<u16, Full> {
+        let (at, names) = (self.at, self.names.mark());
+        let written = self.put_records(answer, query, entry);
+        if written.is_err() {
+            self.at = at;
+            self.names.rewind(names);
+        }
+        written
+    }
+
+    fn put_records(&mut self, answer: &Answer<'_>, query: &Query<'_>, entry: &Entry<'_>) -> Result<u16, Full> {
+        let class = if query.qclass == CLASS_CH { CLASS_CH } else { CLASS_IN };
+        let mut owner = Repeated { owner: entry.owner, pointer: None };
+        let mut n_records = 0u16;
+        let rtype = entry.content.rtype();
+        let mut record = |writer: &mut Self, put_rdata: &mut dyn FnMut(&mut Self) -> Result<(), Full>| {
+            owner.put(writer, answer, query)?;
+            let rdata_at = writer.put_fields(rtype, class, entry.ttl)?;
+            put_rdata(writer)?;
+            n_records = n_records.checked_add(1).ok_or(Full)?;
+            writer.set_length(rdata_at)
+        };
+        match entry.content {
+            Content::Stored(rrset) => {
+                let names = CompressibleNames::of(rtype);
+                for rdata in rrset.rdatas() {
+                    record(self, &mut |writer| writer.put_rdata(names, rdata))?;
+                }
+            }
+            Content::MadeCname(target) => {
+                record(self, &mut |writer| writer.put_name(answer.name(target, query)))?;
+            }
+            Content::Addresses(family) => {
+                let ranked = answer.pool.iter().flat_map(|consulted| &consulted.ranking.realservers);
+                for address in ranked.filter_map(|ranked| ranked.realserver.address(family)) {
+                    record(self, &mut |writer| match address {
+                        IpAddr::V4(v4) => writer.put(&v4.octets()),
+                        IpAddr::V6(v6) => writer.put(&v6.octets()),
+                    })?;
+                }
+            }
+            Content::Text(text) => record(self, &mut |writer| writer.put_text(text.as_bytes()))?,
+            Content::Hinfo => record(self, &mut |writer| writer.put(b"\x07RFC8482\x00"))?,
+        }
+        Ok(n_records)
+    }
+
+    /// Writes type, class, TTL and room for the length; returns where the data starts.
+    fn put_fields(&mut self, rtype: u16, class: u16, ttl: Ttl) -> Result<usize, Full> {
+        let ([type0, type1], [class0, class1]) = (rtype.to_be_bytes(), class.to_be_bytes());
+        let [ttl0, ttl1, ttl2, ttl3] = ttl.get().to_be_bytes();
+        self.put(&[type0, type1, class0, class1, ttl0, ttl1, ttl2, ttl3, 0, 0])?;
+        Ok(self.at)
+    }
+
+    /// Writes data with its names compressed where its type allows.
+    fn put_rdata(&mut self, names: CompressibleNames, rdata: &[u8]) -> Result<(), Full> {
+        let Some((before, mut rest)) = rdata.split_at_checked(names.n_before) else { return self.put(rdata) };
+        self.put(before)?;
+        for _ in 0..names.n_names {
+            let Ok((name, tail)) = take_plain_name(rest) else { break };
+            self.put_name(name)?;
+            rest = tail;
+        }
+        self.put(rest)
+    }
+
+    /// Writes character strings of 255 octets at most.
+    fn put_text(&mut self, text: &[u8]) -> Result<(), Full> {
+        if text.is_empty() {
+            return self.put(&[0]);
+        }
+        for chunk in text.chunks(255) {
+            self.put(&[u8::try_from(chunk.len()).map_err(|_| Full)?])?;
+            self.put(chunk)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a name, its tail as a pointer if it stands in the message already.
+    fn put_name(&mut self, name: &[u8]) -> Result<(), Full> {
+        let written = self.out.get(..self.at).unwrap_or_default();
+        let (n_octets, pointer) = self.names.compress(name, written);
+        let start = self.at;
+        self.put(name.get(..n_octets).unwrap_or_default())?;
+        if let Some(pointer) = pointer {
+            self.put_pointer(pointer)?;
+        }
+        self.names.add(name, n_octets, start);
+        Ok(())
+    }
+
+    fn put_pointer(&mut self, to: u16) -> Result<(), Full> {
+        self.put_u16(0xc000 | to)
+    }
+
+    fn put_u16(&mut self, number: u16) -> Result<(), Full> {
+        self.put(&number.to_be_bytes())
+    }
+
+    fn put(&mut self, octets: &[u8]) -> Result<(), Full> {
+        let end = self.at + octets.len();
+        if end > self.limit {
+            return Err(Full);
+        }
+        self.out.get_mut(self.at..end).ok_or(Full)?.copy_from_slice(octets);
+        self.at = end;
+        Ok(())
+    }
+
+    /// Fills in the length of what was written since `start`, in the two octets before it.
+    fn set_length(&mut self, start: usize) -> Result<(), Full> {
+        let length = u16::try_from(self.at - start).map_err(|_| Full)?;
+        let field = self.out.get_mut(..start).and_then(<[u8]>::last_chunk_mut).ok_or(Full)?;
+        *field = length.to_be_bytes();
+        Ok(())
+    }
+}
+
+/// The owner of the records of an RRset: found once, then a pointer.
+struct Repeated<'a> {
+    owner: Owner<'a>,
+    pointer: Option<u16>,
+}
+
+impl Repeated<'_> {
+    fn put(&mut self, writer: &mut Writer<'_>, answer: &Answer<'_>, query: &Query<'_>) -> Result<(), Full> {
+        if let Some(pointer) = self.pointer {
+            return writer.put_pointer(pointer);
+        }
+        if let Owner::Question { octets } = self.owner
+            && octets > 1
+        {
+            // The question stands right after the header, and its letters are the ones that the sender wants to see again.
+            let at = HEADER_OCTETS + query.qname_as_sent().len().saturating_sub(octets);
+            let pointer = u16::try_from(at).map_err(|_| Full)?;
+            self.pointer = Some(pointer);
+            return writer.put_pointer(pointer);
+        }
+        let start = writer.at;
+        writer.put_name(answer.name(self.owner, query))?;
+        // A pointer stays what it is; a name that was written here can be pointed at, unless it is the root's one octet.
+        let written = writer.out.get(start..writer.at).unwrap_or_default();
+        self.pointer = match take_u16(written) {
+            Some((pointer, [])) if pointer >= 0xc000 => Some(pointer & 0x3fff),
+            Some(_) => u16::try_from(start).ok().filter(|&start| start < 0x4000),
+            None => None,
+        };
+        Ok(())
+    }
+}
+
+/// Where in the data of a type names stand that may be compressed: only those that every receiver knows (RFC 3597 §4).
+#[derive(Clone, Copy)]
+struct CompressibleNames {
+    n_before: usize,
+    n_names: usize,
+}
+
+impl CompressibleNames {
+    fn of(rtype: u16) -> Self {
+        let (n_before, n_names) = match rtype {
+            // NS MD MF CNAME MB MG MR PTR
+            2..=5 | 7..=9 | 12 => (0, 1),
+            // SOA MINFO
+            6 | 14 => (0, 2),
+            // MX
+            15 => (2, 1),
+            _ => (0, 0),
+        };
+        Self { n_before, n_names }
+    }
+}
+
+const _: () = assert!(UDP_OCTETS_MIN as usize >= HEADER_OCTETS + NAME_OCTETS_MAX + 4 + OPT_OCTETS + 4 + ECS_OCTETS_MAX);

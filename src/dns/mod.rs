@@ -1,0 +1,36 @@
+//! Authoritative DNS: [`query`] parses bytes, [`answer`] decides what they mean, [`encode`] writes bytes; together they are [`respond`], and
+//! every transport calls just that.
+//!
+//! Up to [`respond`] everything is pure: no socket, clock, lock or log. [`serve_udp`] and [`serve_tcp`] carry and count. Zone transfer is
+//! refused so far, TSIG is not looked at, and nothing is signed.
+
+mod additional;
+pub mod answer;
+mod chain;
+mod compress;
+mod counters;
+pub mod ecs;
+pub mod encode;
+mod explain;
+pub mod header;
+#[cfg(test)]
+mod loopback_tests;
+mod mmsg;
+pub mod query;
+mod respond;
+mod tcp;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod udp;
+
+pub use answer::Kind;
+pub use counters::Counters;
+pub use encode::Transport;
+pub use explain::{Explained, ExplainedPool, explain_answer};
+pub use header::Rcode;
+pub use query::DropReason;
+pub use respond::{Outcome, Step, respond};
+pub use tcp::serve_tcp;
+pub use udp::serve_udp;

@@ -1,0 +1,373 @@
+//! Parses a datagram or a framed message into a [`Query`], or says what is to become of it instead.
+//!
+//! Borrows from the packet and allocates nothing. Judges form only (RFC 1035 §4.1, RFC 6891, RFC 7871): whether a name or a type is served
+//! here is not decided here.
+
+use std::net::IpAddr;
+
+use super::{
+    ecs::{Ecs, EcsError, parse_ecs},
+    header::{HEADER_OCTETS, Header, QUERY},
+};
+use crate::name::{LABEL_OCTETS_MAX, NAME_OCTETS_MAX};
+
+/// Record type OPT (RFC 6891).
+const OPT: u16 = 41;
+/// Option code NSID (RFC 5001).
+pub(super) const OPTION_NSID: u16 = 3;
+/// Option code EDNS Client Subnet (RFC 7871).
+pub(super) const OPTION_ECS: u16 = 8;
+
+/// A well-formed question, with what its sender said about itself.
+#[derive(Debug)]
+pub struct Query<'p> {
+    /// Id and flags as they came.
+    pub header: Header,
+    /// The question section as it came, to be echoed byte for byte: name, type, class.
+    pub question: &'p [u8],
+    /// Type asked for.
+    pub qtype: u16,
+    /// Class asked for.
+    pub qclass: u16,
+    /// What the OPT record said, if there was one.
+    pub edns: Option<Edns>,
+    qname: FoldedName,
+}
+
+/// What an OPT record says (RFC 6891 §6.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edns {
+    /// Largest UDP message that the sender can take, as it came: less than 512 counts as 512.
+    pub udp_octets_max: u16,
+    /// The DO bit (RFC 3225).
+    pub is_dnssec_ok: bool,
+    /// Whose answer is wanted.
+    pub ecs: Option<Ecs>,
+    /// Whether the server is asked for its identifier.
+    pub wants_nsid: bool,
+}
+
+/// What becomes of a message that is no query to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection<'p> {
+    /// Silence.
+    Drop(DropReason),
+    /// An error and nothing else.
+    Reply {
+        /// Id and flags as they came.
+        header: Header,
+        /// The question as it came, empty if it could not be read.
+        question: &'p [u8],
+        /// What the OPT record said, as far as it could be read; there is one in the reply if there was one at all.
+        edns: Option<Edns>,
+        /// What is wrong.
+        error: QueryError,
+    },
+}
+
+/// Why a message gets no reply at all: any would only feed a loop or an attack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// Shorter than a header: there is no id to reply to.
+    Short,
+    /// A response (QR is 1).
+    Response,
+    /// The caller's buffer holds not even a header and a question.
+    NoRoom,
+}
+
+impl DropReason {
+    /// All of them.
+    pub const ALL: [DropReason; 3] = [Self::Short, Self::Response, Self::NoRoom];
+
+    /// As a metric's label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Short => "short",
+            Self::Response => "response",
+            Self::NoRoom => "no_room",
+        }
+    }
+}
+
+/// What is wrong with a message that has a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    /// FORMERR.
+    #[error("{0}")]
+    Form(#[from] FormError),
+    /// NOTIMP: an opcode other than QUERY.
+    #[error("opcode is not QUERY")]
+    Opcode,
+    /// BADVERS: an EDNS version other than 0 (RFC 6891 §6.1.3).
+    #[error("EDNS version is not 0")]
+    Version,
+}
+
+/// Which rule of form is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FormError {
+    /// Not exactly one question (RFC 9619).
+    #[error("not exactly one question")]
+    QuestionCount,
+    /// A name that ends early, is longer than 255 octets, or is compressed where nothing stands before it.
+    #[error("bad name")]
+    Name,
+    /// The message ends within a record.
+    #[error("message ends early")]
+    Short,
+    /// The message goes on after its last record.
+    #[error("message goes on after its last record")]
+    Trailing,
+    /// More than one OPT record (RFC 6891 §6.1.1).
+    #[error("more than one OPT record")]
+    SecondOpt,
+    /// An OPT record with an owner other than the root (RFC 6891 §6.1.2).
+    #[error("OPT record is not at the root")]
+    OptOwner,
+    /// Options that do not fill the OPT record's data exactly.
+    #[error("EDNS option has a bad length")]
+    OptionLength,
+    /// More than one ECS option.
+    #[error("more than one ECS option")]
+    SecondEcs,
+    /// An ECS option that breaks RFC 7871 §6.
+    #[error("{0}")]
+    Ecs(#[from] EcsError),
+}
+
+impl<'p> Query<'p> {
+    /// Reads `wire`, one whole message.
+    ///
+    /// # Errors
+    /// [`Rejection`] says whether and how to reply.
+    pub fn parse(wire: &'p [u8]) -> Result<Self, Rejection<'p>> {
+        let Some((header, counts, body)) = Header::parse(wire) else { return Err(Rejection::Drop(DropReason::Short)) };
+        if header.is_response() {
+            return Err(Rejection::Drop(DropReason::Response));
+        }
+        let reply = |question, edns, error: QueryError| Rejection::Reply { header, question, edns, error };
+        // What follows the header is another opcode's business, a bare header included (RFC 8906 §3.1.4).
+        if header.opcode() != QUERY {
+            return Err(reply(&[], None, QueryError::Opcode));
+        }
+        if counts.questions != 1 {
+            return Err(reply(&[], None, FormError::QuestionCount.into()));
+        }
+        let question = Question::parse(body).map_err(|error| reply(&[], None, error.into()))?;
+        let Question { octets, qname, qtype, qclass, rest } = question;
+        let mut opt = Opt::default();
+        opt.read_records(rest, counts.answers, counts.authority, counts.additional)
+            .map_err(|error| reply(octets, opt.edns, error))?;
+        Ok(Self { header, question: octets, qtype, qclass, edns: opt.edns, qname })
+    }
+
+    /// A question that did not come in a message: `question` is name, type and class in wire form. `None` if it is not.
+    pub fn from_question(question: &'p [u8]) -> Option<Self> {
+        let Question { octets, qname, qtype, qclass, rest } = Question::parse(question).ok()?;
+        rest.is_empty().then_some(Self {
+            header: Header::default(),
+            question: octets,
+            qtype,
+            qclass,
+            edns: None,
+            qname,
+        })
+    }
+
+    /// The name asked for, uncompressed and in lower case.
+    pub fn qname(&self) -> &[u8] {
+        self.qname.as_wire()
+    }
+
+    /// The name asked for as it came.
+    pub fn qname_as_sent(&self) -> &'p [u8] {
+        self.question.get(..self.qname().len()).unwrap_or_default()
+    }
+
+    /// Who the answer is for, and how many bits of that address are known (RFC 7871 §7.1): the ECS prefix when there is one, else the peer.
+    /// A source prefix of 0 forbids to use the client's address: then it is the peer's, with no bit known.
+    pub fn client(&self, peer: IpAddr) -> (IpAddr, u8) {
+        let peer = peer.to_canonical();
+        match self.edns.and_then(|edns| edns.ecs) {
+            Some(ecs) if ecs.source_prefix > 0 => (ecs.address, ecs.source_prefix),
+            Some(_) => (peer, 0),
+            None => (peer, if peer.is_ipv4() { 32 } else { 128 }),
+        }
+    }
+}
+
+/// A name in lower case, on the stack.
+#[derive(Clone)]
+pub(super) struct FoldedName {
+    octets: [u8; NAME_OCTETS_MAX],
+    n_octets: u8,
+}
+
+impl FoldedName {
+    /// Folds an uncompressed name; `None` if it is longer than 255 octets.
+    pub(super) fn fold(name: &[u8]) -> Option<Self> {
+        let mut octets = [0; NAME_OCTETS_MAX];
+        let folded = octets.get_mut(..name.len())?;
+        // Length octets are at most 63, below the letters: folding leaves them alone.
+        folded.copy_from_slice(name);
+        folded.make_ascii_lowercase();
+        Some(Self { octets, n_octets: u8::try_from(name.len()).ok()? })
+    }
+
+    /// The octets of the name.
+    pub(super) fn as_wire(&self) -> &[u8] {
+        self.octets.get(..usize::from(self.n_octets)).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for FoldedName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        crate::name::write_wire(self.as_wire(), f)
+    }
+}
+
+struct Question<'p> {
+    octets: &'p [u8],
+    qname: FoldedName,
+    qtype: u16,
+    qclass: u16,
+    rest: &'p [u8],
+}
+
+impl<'p> Question<'p> {
+    fn parse(body: &'p [u8]) -> Result<Self, FormError> {
+        // Before the first name there is only the header: a compression pointer can lead nowhere but there, or round in circles.
+        let (name, rest) = take_plain_name(body)?;
+        let (qtype, rest) = take_u16(rest).ok_or(FormError::Short)?;
+        let (qclass, rest) = take_u16(rest).ok_or(FormError::Short)?;
+        let octets = body.get(..name.len() + 4).ok_or(FormError::Short)?;
+        let qname = FoldedName::fold(name).ok_or(FormError::Name)?;
+        Ok(Self { octets, qname, qtype, qclass, rest })
+    }
+}
+
+/// What is known of OPT while records are read.
+#[derive(Default)]
+struct Opt {
+    edns: Option<Edns>,
+}
+
+impl Opt {
+    /// Walks over the records after the question. Those of types that mean nothing in a query are passed over, in whichever section.
+    fn read_records(&mut self, rest: &[u8], answers: u16, authority: u16, additional: u16) -> Result<(), QueryError> {
+        let mut rest = rest;
+        for _ in 0..u32::from(answers) + u32::from(authority) {
+            rest = Record::parse(rest)?.rest;
+        }
+        let mut version = 0;
+        for _ in 0..additional {
+            let record = Record::parse(rest)?;
+            rest = record.rest;
+            if record.rtype == OPT {
+                version = self.read_opt(&record)?;
+            }
+        }
+        if !rest.is_empty() {
+            return Err(FormError::Trailing.into());
+        }
+        if version == 0 { Ok(()) } else { Err(QueryError::Version) }
+    }
+
+    /// Reads an OPT record; returns its version. Options of another version are not looked at: they may mean anything.
+    fn read_opt(&mut self, record: &Record<'_>) -> Result<u8, FormError> {
+        if self.edns.is_some() {
+            return Err(FormError::SecondOpt);
+        }
+        let [_, version, flags, _] = record.ttl;
+        let edns = self.edns.insert(Edns {
+            udp_octets_max: record.class,
+            is_dnssec_ok: flags & 0x80 != 0,
+            ecs: None,
+            wants_nsid: false,
+        });
+        if !record.is_at_root {
+            return Err(FormError::OptOwner);
+        }
+        if version != 0 {
+            return Ok(version);
+        }
+        let mut options = record.rdata;
+        while !options.is_empty() {
+            let (code, rest) = take_u16(options).ok_or(FormError::OptionLength)?;
+            let (length, rest) = take_u16(rest).ok_or(FormError::OptionLength)?;
+            let (option, rest) = rest.split_at_checked(usize::from(length)).ok_or(FormError::OptionLength)?;
+            options = rest;
+            match code {
+                OPTION_ECS if edns.ecs.is_some() => return Err(FormError::SecondEcs),
+                OPTION_ECS => edns.ecs = Some(parse_ecs(option)?),
+                OPTION_NSID => edns.wants_nsid = true,
+                _ => {}
+            }
+        }
+        Ok(version)
+    }
+}
+
+/// A record as far as a query's reader needs it.
+struct Record<'p> {
+    is_at_root: bool,
+    rtype: u16,
+    class: u16,
+    ttl: [u8; 4],
+    rdata: &'p [u8],
+    rest: &'p [u8],
+}
+
+impl<'p> Record<'p> {
+    fn parse(octets: &'p [u8]) -> Result<Self, FormError> {
+        let rest = skip_name(octets)?;
+        let is_at_root = octets.len() - rest.len() == 1;
+        let (rtype, rest) = take_u16(rest).ok_or(FormError::Short)?;
+        let (class, rest) = take_u16(rest).ok_or(FormError::Short)?;
+        let (&ttl, rest) = rest.split_first_chunk().ok_or(FormError::Short)?;
+        let (length, rest) = take_u16(rest).ok_or(FormError::Short)?;
+        let (rdata, rest) = rest.split_at_checked(usize::from(length)).ok_or(FormError::Short)?;
+        Ok(Self { is_at_root, rtype, class, ttl, rdata, rest })
+    }
+}
+
+/// Splits off a name without compression.
+pub(super) fn take_plain_name(octets: &[u8]) -> Result<(&[u8], &[u8]), FormError> {
+    let mut at = 0;
+    loop {
+        let length = usize::from(*octets.get(at).ok_or(FormError::Name)?);
+        at += 1 + length;
+        if length > LABEL_OCTETS_MAX || at > NAME_OCTETS_MAX {
+            return Err(FormError::Name);
+        }
+        if length == 0 {
+            return octets.split_at_checked(at).ok_or(FormError::Name);
+        }
+    }
+}
+
+/// Passes over a name that may end in a compression pointer; where that leads does not matter.
+fn skip_name(octets: &[u8]) -> Result<&[u8], FormError> {
+    let mut rest = octets;
+    loop {
+        let (&length, tail) = rest.split_first().ok_or(FormError::Short)?;
+        rest = match length {
+            0 => return Ok(tail),
+            1..=63 => tail.get(usize::from(length)..).ok_or(FormError::Short)?,
+            192.. => return tail.get(1..).ok_or(FormError::Short),
+            _ => return Err(FormError::Name),
+        };
+        if octets.len() - rest.len() >= NAME_OCTETS_MAX {
+            return Err(FormError::Name);
+        }
+    }
+}
+
+pub(super) fn take_u16(octets: &[u8]) -> Option<(u16, &[u8])> {
+    let (head, tail) = octets.split_first_chunk()?;
+    Some((u16::from_be_bytes(*head), tail))
+}
+
+/// Octets before the question.
+pub(super) const QUESTION_AT: usize = HEADER_OCTETS;

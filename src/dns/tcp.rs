@@ -1,0 +1,241 @@
+//! DNS over TCP (RFC 7766): framed messages, pipelined, answered in order.
+//!
+//! Each connection is a task of its own, so that a peer that stalls delays nobody else. Everything has a limit: connections in all and for
+//! one client, time to send and to read a message, time of idling, queries of a connection.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::{
+    Counters,
+    encode::{MESSAGE_OCTETS_MAX, Transport},
+    respond::{Step, respond},
+};
+use crate::{shutdown::Shutdown, snapshot::Snapshots};
+
+/// Connections at once; more wait in the listen backlog.
+const CONNECTIONS_MAX: usize = 1000;
+/// Connections at once from one client; more are closed at once.
+const CONNECTIONS_OF_CLIENT_MAX: usize = 64;
+/// Queries of one connection; then it is closed, and who has more to ask connects again.
+const QUERIES_MAX: usize = 10_000;
+/// Longest wait for the next query (RFC 7766 §6.2.3 leaves it to the server).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time from the first octet of a query to its last.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time for a peer to take a response.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause after a connection could not be accepted: descriptors may have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What a connection reads ahead: a few pipelined queries.
+const READ_AHEAD_OCTETS: usize = 1024;
+
+/// Accepts connections on `listener` until `shutdown.drain`; then idle ones are closed, the others may finish what they do until
+/// `shutdown.abort`. Returns when none is left.
+///
+/// # Errors
+/// When `listener` cannot be handed to the runtime; later failures are counted and waited out.
+pub async fn serve_tcp(
+    listener: std::net::TcpListener,
+    snapshots: Arc<Snapshots>,
+    counters: Arc<Counters>,
+    shutdown: Shutdown,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let server = Arc::new(Server { snapshots, counters, shutdown, clients: Mutex::default() });
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = server.shutdown.drain.cancelled() => break,
+            Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                count_panic(&server.counters, ended);
+                continue;
+            }
+            accepted = accept(&listener, &permits) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer, permit)) => serve_connection(&server, &mut connections, stream, peer, permit),
+            Err(_) => {
+                server.counters.connections.accept_errors.add(1);
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let abort = server.shutdown.abort.clone();
+    while let Some(ended) = tokio::select! {
+        ended = connections.join_next() => ended,
+        () = abort.cancelled() => None,
+    } {
+        count_panic(&server.counters, ended);
+    }
+    connections.shutdown().await;
+    Ok(())
+}
+
+struct Server {
+    snapshots: Arc<Snapshots>,
+    counters: Arc<Counters>,
+    shutdown: Shutdown,
+    /// Connections open, by client; never across a wait.
+    clients: Mutex<HashMap<IpAddr, usize>>,
+}
+
+fn count_panic(counters: &Counters, ended: Result<(), tokio::task::JoinError>) {
+    if ended.is_err_and(|error| error.is_panic()) {
+        counters.tcp().panics.add(1);
+    }
+}
+
+/// Accepts a connection as soon as one more may be open.
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, permit))
+}
+
+fn serve_connection(
+    server: &Arc<Server>,
+    connections: &mut JoinSet<()>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
+) {
+    let Some(place) = Place::take(server, client_key(peer.ip())) else {
+        server.counters.connections.refused.add(1);
+        return;
+    };
+    server.counters.connections.accepted.add(1);
+    connections.spawn(async move {
+        let end = converse(stream, peer, &place.server).await;
+        if end == End::Timeout {
+            place.server.counters.connections.timeouts.add(1);
+        }
+        drop((place, permit));
+    });
+}
+
+/// What counts as one client: an IPv4 address, or the /64 that an IPv6 host has all of.
+fn client_key(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & !u128::from(u64::MAX)).into()),
+    }
+}
+
+/// A client's place among the connections, given back when it is dropped, by a panic too.
+struct Place {
+    server: Arc<Server>,
+    client: IpAddr,
+}
+
+impl Place {
+    fn take(server: &Arc<Server>, client: IpAddr) -> Option<Self> {
+        let mut clients = server.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let n_open = clients.entry(client).or_default();
+        if *n_open >= CONNECTIONS_OF_CLIENT_MAX {
+            return None;
+        }
+        *n_open += 1;
+        Some(Self { server: server.clone(), client })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.server.counters.connections.closed.add(1);
+        let mut clients = self.server.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(n_open) = clients.get_mut(&self.client) {
+            *n_open -= 1;
+            if *n_open == 0 {
+                clients.remove(&self.client);
+            }
+        }
+    }
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The peer closed it, or it is to be closed.
+    Closed,
+    /// The peer was too slow, or had nothing to ask.
+    Timeout,
+}
+
+/// Answers the queries of one connection, one after the other.
+async fn converse(stream: TcpStream, peer: SocketAddr, server: &Server) -> End {
+    // Without it a second small response would wait for the first one's acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::with_capacity(READ_AHEAD_OCTETS, reader);
+    for _ in 0..QUERIES_MAX {
+        let waited = tokio::select! {
+            waited = timeout(IDLE_TIMEOUT, reader.read_u8()) => waited,
+            () = server.shutdown.drain.cancelled() => return End::Closed,
+        };
+        let Ok(first) = waited else { return End::Timeout };
+        let Ok(first) = first else { return End::Closed };
+        let Ok(wire) = timeout(READ_TIMEOUT, read_message(&mut reader, first)).await else { return End::Timeout };
+        let Ok(wire) = wire else { return End::Closed };
+        // What gets no response gets no further hearing either: it is no resolver.
+        let Some(framed) = answer_framed(server, &wire, peer) else { return End::Closed };
+        drop(wire);
+        let Ok(written) = timeout(WRITE_TIMEOUT, writer.write_all(&framed)).await else {
+            server.counters.tcp().send_errors.add(1);
+            return End::Timeout;
+        };
+        if written.is_err() {
+            server.counters.tcp().send_errors.add(1);
+            return End::Closed;
+        }
+    }
+    let _ = timeout(WRITE_TIMEOUT, writer.shutdown()).await;
+    End::Closed
+}
+
+/// Reads a message whose length starts with the octet `first`. Takes memory as octets come in, not as they are promised.
+async fn read_message(reader: &mut (impl AsyncRead + Unpin), first: u8) -> io::Result<Vec<u8>> {
+    let length = u16::from_be_bytes([first, reader.read_u8().await?]);
+    let mut wire = Vec::new();
+    let n_read = reader.take(u64::from(length)).read_to_end(&mut wire).await?;
+    if n_read == usize::from(length) { Ok(wire) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+thread_local! {
+    /// Where responses are written before their length is known; never held across a wait.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; MESSAGE_OCTETS_MAX].into());
+}
+
+/// The response to `wire` with its length before it; `None` if there is none.
+fn answer_framed(server: &Server, wire: &[u8], peer: SocketAddr) -> Option<Vec<u8>> {
+    SCRATCH.with_borrow_mut(|out| {
+        let step = respond(&server.snapshots.load(), wire, peer, Transport::Tcp, fastrand::u64(..), out);
+        server.counters.tcp().count(&step);
+        let Step::Send { n_octets, .. } = step else { return None };
+        let mut framed = Vec::with_capacity(2 + n_octets);
+        framed.extend_from_slice(&u16::try_from(n_octets).ok()?.to_be_bytes());
+        framed.extend_from_slice(out.get(..n_octets)?);
+        Some(framed)
+    })
+}

@@ -1,0 +1,249 @@
+//! The task that owns the [`State`]: events come in over one queue, snapshots are published, what happened is logged, and what must outlive
+//! a restart is written down.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{error, info, warn};
+
+use crate::{
+    diagnostic::Diagnostics,
+    health::Target,
+    shutdown::Shutdown,
+    snapshot::Snapshots,
+    state::{Event, Happening, State, saved::Saved},
+    types::Health,
+};
+
+/// Messages that may wait for the owner; who sends more waits.
+const QUEUE_MAX: usize = 4096;
+/// Messages taken in before a snapshot is made of them.
+const BATCH_MAX: usize = 1024;
+/// Health is written down at most this often, and overrides at once.
+const SAVE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often overrides are looked at for their end.
+const TICK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the owner is asked to do.
+pub(super) enum Message {
+    /// Take an event in. The reply comes once the snapshot that has it is published.
+    Apply(Event, Option<oneshot::Sender<Result<(), Diagnostics>>>),
+    /// Look at the state.
+    Ask(Box<dyn FnOnce(&State) + Send>),
+}
+
+/// The way to the owner.
+#[derive(Clone)]
+pub(super) struct OwnerHandle {
+    queue: mpsc::Sender<Message>,
+}
+
+/// The owner is gone: the server stops.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the server is stopping")]
+pub(super) struct Stopped;
+
+impl OwnerHandle {
+    /// A queue, and its other end for [`run`].
+    pub(super) fn new() -> (Self, mpsc::Receiver<Message>) {
+        let (queue, messages) = mpsc::channel(QUEUE_MAX);
+        (Self { queue }, messages)
+    }
+
+    /// Sends an event and waits until it is in the published snapshot, or refused.
+    pub(super) async fn apply(&self, event: Event) -> Result<Result<(), Diagnostics>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Message::Apply(event, Some(reply))).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// [`OwnerHandle::apply`] from a thread that may block.
+    pub(super) fn apply_blocking(&self, event: Event) -> Result<Result<(), Diagnostics>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.blocking_send(Message::Apply(event, Some(reply))).map_err(|_| Stopped)?;
+        answer.blocking_recv().map_err(|_| Stopped)
+    }
+
+    /// Sends an event that nobody waits for.
+    pub(super) async fn tell(&self, event: Event) -> Result<(), Stopped> {
+        self.queue.send(Message::Apply(event, None)).await.map_err(|_| Stopped)
+    }
+
+    /// What `question` makes of the state.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&State) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let question = move |state: &State| drop(reply.send(question(state)));
+        self.queue.send(Message::Ask(Box::new(question))).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// [`OwnerHandle::ask`] from a thread that may block.
+    pub(super) fn ask_blocking<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&State) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let question = move |state: &State| drop(reply.send(question(state)));
+        self.queue.blocking_send(Message::Ask(Box::new(question))).map_err(|_| Stopped)?;
+        answer.blocking_recv().map_err(|_| Stopped)
+    }
+}
+
+/// The file in which state outlives a restart.
+pub(super) struct StateFile {
+    path: PathBuf,
+}
+
+impl StateFile {
+    /// The file in `dir`, which is made if it is not there; and what was saved in it. A file that cannot be understood is set aside.
+    pub(super) fn open(dir: &Path) -> io::Result<(Self, Saved)> {
+        fs::create_dir_all(dir)?;
+        let path = dir.join("state.json");
+        let saved = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Saved::default(),
+            Err(error) => return Err(error),
+            Ok(text) => match Saved::parse(&text) {
+                Ok(saved) => {
+                    let (n_overrides, n_healths) = saved.counts();
+                    info!(path = %path.display(), saved = %saved.saved_at(), n_overrides, n_healths, "state restored");
+                    saved
+                }
+                Err(problem) => {
+                    let aside = dir.join("state.json.broken");
+                    fs::rename(&path, &aside)?;
+                    error!(path = %aside.display(), %problem, "state file could not be understood and was set aside: overrides are lost");
+                    Saved::default()
+                }
+            },
+        };
+        let file = Self { path };
+        // To learn now, not at the first drain, that nothing can be written there.
+        file.save(&saved)?;
+        Ok((file, saved))
+    }
+
+    /// Replaces the file's content as a whole: a crash leaves the old one or the new one.
+    fn save(&self, saved: &Saved) -> io::Result<()> {
+        let temporary = self.path.with_extension("json.new");
+        let mut file = fs::File::create(&temporary)?;
+        io::Write::write_all(&mut file, saved.to_text().as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&temporary, &self.path)
+    }
+}
+
+/// The owner's other ends.
+pub(super) struct Owner {
+    /// The truth.
+    pub(super) state: State,
+    /// Where snapshots go.
+    pub(super) snapshots: Arc<Snapshots>,
+    /// Who hears what is to be probed.
+    pub(super) targets: watch::Sender<Arc<Vec<Target>>>,
+    /// Where state is saved; `None` if it could not be opened.
+    pub(super) file: Option<StateFile>,
+}
+
+impl Owner {
+    /// Runs until `shutdown.abort`: while connections drain, operators may still ask.
+    pub(super) async fn run(mut self, mut messages: mpsc::Receiver<Message>, shutdown: Shutdown) {
+        let mut tick = tokio::time::interval(TICK_INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut next_save = tokio::time::Instant::now();
+        let mut is_dirty = false;
+        loop {
+            let first = tokio::select! {
+                () = shutdown.abort.cancelled() => break,
+                message = messages.recv() => match message {
+                    Some(message) => message,
+                    None => break,
+                },
+                _ = tick.tick() => Message::Apply(Event::Tick, None),
+            };
+            self.take_in(first, &mut messages, &mut is_dirty);
+            if is_dirty && tokio::time::Instant::now() >= next_save {
+                self.save();
+                is_dirty = false;
+                next_save = tokio::time::Instant::now() + SAVE_INTERVAL;
+            }
+        }
+        self.save();
+    }
+
+    /// Takes in `first` and what else waits, saves overrides, publishes once, then replies to all.
+    fn take_in(&mut self, first: Message, messages: &mut mpsc::Receiver<Message>, is_dirty: &mut bool) {
+        let mut replies = Vec::new();
+        let mut must_save = false;
+        let mut next = Some(first);
+        let mut n_taken = 0;
+        while let Some(message) = next {
+            match message {
+                Message::Ask(question) => question(&self.state),
+                Message::Apply(event, reply) => {
+                    let changes_targets = matches!(event, Event::Configured(..) | Event::AdminSet(..));
+                    let is_override = matches!(event, Event::AdminSet(..));
+                    let result = self.state.apply(event, Timestamp::now());
+                    let mut ended = false;
+                    for happening in result.as_ref().map_or(&[][..], |happenings| happenings) {
+                        ended |= matches!(happening, Happening::OverrideEnded(..));
+                        *is_dirty = true;
+                        log(happening);
+                    }
+                    must_save |= (is_override && result.is_ok()) || ended;
+                    if (changes_targets && result.is_ok()) || ended {
+                        self.targets.send_replace(Arc::new(self.state.targets()));
+                    }
+                    replies.extend(reply.map(|reply| (reply, result.map(|_| ()))));
+                }
+            }
+            n_taken += 1;
+            next = if n_taken < BATCH_MAX { messages.try_recv().ok() } else { None };
+        }
+        if must_save {
+            self.save();
+        }
+        if let Some(snapshot) = self.state.snapshot() {
+            self.snapshots.store(snapshot);
+        }
+        for (reply, result) in replies {
+            // Who asked may have gone away, and that is theirs to decide.
+            let _ = reply.send(result);
+        }
+    }
+
+    fn save(&self) {
+        let Some(file) = &self.file else { return };
+        if let Err(error) = file.save(&self.state.to_saved(Timestamp::now())) {
+            error!(path = %file.path.display(), %error, "state could not be saved");
+        }
+    }
+}
+
+fn log(happening: &Happening) {
+    match happening {
+        Happening::HealthChanged { target, realservers, from, to, error } => {
+            let names: Vec<String> = realservers.iter().map(ToString::to_string).collect();
+            let realservers = names.join(" ");
+            let error = error.as_deref().unwrap_or("");
+            match to {
+                Health::Down => warn!(%target, %realservers, %from, %error, "down"),
+                _ => info!(%target, %realservers, %from, "{to}"),
+            }
+        }
+        Happening::OverrideEnded(name, set) => info!(realserver = %name, was = %set.admin, "override ended"),
+        Happening::PoolChanged { pool, is_all_down: true } => error!(%pool, "nobody in the pool is eligible"),
+        Happening::PoolChanged { pool, is_all_down: false } => info!(%pool, "the pool has somebody eligible again"),
+        Happening::ZonePending(apex) => {
+            warn!(zone = %apex, "the zone's new content waits for pools that the configuration has not")
+        }
+    }
+}

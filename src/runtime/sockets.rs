@@ -1,0 +1,137 @@
+//! Binds every socket of the program: those that systemd hands over, else new ones, with errors that say what to do.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, UdpSocket},
+};
+
+use listenfd::ListenFd;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that may wait to be accepted; the kernel cuts it to net.core.somaxconn.
+const BACKLOG: i32 = 4096;
+/// Receive and send buffer of a UDP socket in octets: about a tenth of a second of queries at full load. The kernel cuts it to
+/// net.core.rmem_max and wmem_max.
+const UDP_BUFFER_OCTETS: usize = 1 << 20;
+/// Tries to find one free port for UDP and TCP together where port 0 asks for any.
+const FREE_PORT_TRIES: usize = 16;
+
+/// An address that could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("could not listen on {protocol} {address}: {error}")]
+pub(super) struct BindError {
+    /// `udp` or `tcp`.
+    pub(super) protocol: &'static str,
+    /// The address as configured.
+    pub(super) address: SocketAddr,
+    /// Why.
+    pub(super) error: io::Error,
+}
+
+impl BindError {
+    /// What to do about it.
+    pub(super) fn hint(&self) -> &'static str {
+        match self.error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need root, the capability CAP_NET_BIND_SERVICE, or a systemd socket unit"
+            }
+            io::ErrorKind::AddrInUse => "another program listens there; `ss -lnpu` and `ss -lnpt` show which",
+            io::ErrorKind::AddrNotAvailable => "no interface of this machine has this address",
+            _ => "see the error above",
+        }
+    }
+}
+
+/// Sockets that were open when the program started (systemd's `LISTEN_FDS`), each until somebody wants its address.
+#[derive(Debug, Default)]
+pub(super) struct Inherited {
+    tcp: Vec<TcpListener>,
+    udp: Vec<UdpSocket>,
+}
+
+impl Inherited {
+    /// Takes them from the environment, once.
+    pub(super) fn from_environment() -> Self {
+        let mut inherited = Self::default();
+        let mut descriptors = ListenFd::from_env();
+        for index in 0..descriptors.len() {
+            if let Ok(Some(listener)) = descriptors.take_tcp_listener(index) {
+                inherited.tcp.push(listener);
+            } else if let Ok(Some(socket)) = descriptors.take_udp_socket(index) {
+                inherited.udp.push(socket);
+            }
+        }
+        inherited
+    }
+
+    /// A TCP listener on `address`.
+    pub(super) fn tcp(&mut self, address: SocketAddr) -> Result<TcpListener, BindError> {
+        if let Some(index) =
+            self.tcp.iter().position(|listener| listener.local_addr().is_ok_and(|local| local == address))
+        {
+            return Ok(self.tcp.swap_remove(index));
+        }
+        bind_tcp(address).map_err(|error| BindError { protocol: "tcp", address, error })
+    }
+
+    /// `n_sockets` UDP sockets on `address`, which the kernel spreads queries over.
+    pub(super) fn udp(&mut self, address: SocketAddr, n_sockets: usize) -> Result<Vec<UdpSocket>, BindError> {
+        let fail = |error| BindError { protocol: "udp", address, error };
+        if let Some(index) = self.udp.iter().position(|socket| socket.local_addr().is_ok_and(|local| local == address))
+        {
+            // One socket was handed over, so the workers share it.
+            let socket = self.udp.swap_remove(index);
+            return (0..n_sockets).map(|_| socket.try_clone()).collect::<io::Result<_>>().map_err(fail);
+        }
+        // Bound alone first: with SO_REUSEPORT another instance of the same user would share the port without a word.
+        drop(bind_udp(address, false).map_err(fail)?);
+        (0..n_sockets).map(|_| bind_udp(address, true)).collect::<io::Result<_>>().map_err(fail)
+    }
+
+    /// UDP and TCP on the same port of `address`, also where its port is 0.
+    pub(super) fn udp_and_tcp(
+        &mut self,
+        address: SocketAddr,
+        n_udp: usize,
+    ) -> Result<(Vec<UdpSocket>, TcpListener), BindError> {
+        let mut tries = if address.port() == 0 { FREE_PORT_TRIES } else { 1 };
+        loop {
+            tries -= 1;
+            let tcp = self.tcp(address)?;
+            let bound = tcp.local_addr().map_err(|error| BindError { protocol: "tcp", address, error })?;
+            match self.udp(bound, n_udp) {
+                Ok(udp) => return Ok((udp, tcp)),
+                Err(_) if tries > 0 => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for connections of the last one in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn bind_udp(address: SocketAddr, is_shared: bool) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if is_shared {
+        socket.set_reuse_port(true)?;
+    }
+    // Larger than the kernel allows is cut, and that is no error.
+    socket.set_recv_buffer_size(UDP_BUFFER_OCTETS)?;
+    socket.set_send_buffer_size(UDP_BUFFER_OCTETS)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
