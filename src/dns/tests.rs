@@ -726,6 +726,24 @@ fn rfc2181_rrsets_that_do_not_fit_are_left_out_whole_with_tc() {
 }
 
 #[test]
+fn rfc1035_names_beyond_the_reach_of_pointers_are_written_out() {
+    let mut text = "$ORIGIN example.org.\n$TTL 60\n@ SOA a b 1 1 1 1 1\n@ NS ns.example.net.\n".to_owned();
+    for index in 0..1000 {
+        text.push_str(&format!("mx MX {index} a{index}.host{}.example.com.\n", index % 700));
+    }
+    let asked = Asked::new("mx.example.org MX +tcp");
+    let response = exchange(&snapshot(CONFIG, &[&text]), &asked).expect("response");
+    assert!(response.len() > 0x4000, "{}", response.len());
+    let shown = show(&response);
+    let mut records = shown.lines().skip(1);
+    for index in 0..1000 {
+        let expected = format!("answer: mx.example.org. 60 MX {index} a{index}.host{}.example.com.", index % 700);
+        assert_eq!(records.next(), Some(&*expected));
+    }
+    assert_eq!(records.next(), None);
+}
+
+#[test]
 fn rfc6891_sizes_below_512_count_as_512() {
     let snapshot = snapshot(CONFIG, &[&large()]);
     for size in [0, 1, 511, 512] {

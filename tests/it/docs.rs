@@ -1,6 +1,8 @@
 //! What people read is true: the README's quick start runs, its commands, flags, metrics and keys exist and none is missing, the examples
 //! pass `check` without a warning, and `--help` changes only on purpose.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "all of this is test, also what stands outside of `#[test]`")]
+
 use std::{
     collections::BTreeSet,
     fs, io,
