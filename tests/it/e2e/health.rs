@@ -60,7 +60,7 @@ fn when_all_are_down_the_answer_is_everybody_and_says_that_it_is_degraded() {
     server.wait_for_health("web", &["A", "B"], "down");
     assert_eq!(answered(&realservers, server.address("dns")), "AB");
     assert_eq!(site.json("explain www.example.org")["degraded"], true);
-    becomes(SOON, Some(1.0), || server.metric("fingerpost_dns_degraded_total"));
+    becomes(SOON, Some(1.0), || server.metric("fingerpost_dns_degraded_total{transport=\"udp\"}"));
 }
 
 #[test]
