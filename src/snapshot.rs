@@ -139,8 +139,9 @@ pub struct Realservers {
     /// What of a client's address is its affinity key.
     pub affinity_prefix: AffinityPrefix,
     /// Turns taken of the round robin, one counter for each of [`Via`](crate::select::Via)'s ways, so that A and AAAA asked in pairs, or a
-    /// redirector beside, do not skew each other's order.
-    pub turns: [AtomicU64; 4],
+    /// redirector beside, do not skew each other's order. Shared with the pool's earlier selves: health that comes and goes must not start
+    /// the order anew, or a pool that flaps would favour its first realserver.
+    pub turns: Arc<[AtomicU64; 4]>,
 }
 
 impl Realservers {

@@ -21,7 +21,7 @@ use crate::{
     health::{Checked, Outcome, Target},
     name::Name,
     snapshot::{Identity, Listener, Pool, Snapshot},
-    types::{Admin, Family, Generation, Health, PoolId},
+    types::{Admin, Family, Generation, Health, PoolId, RealserverId},
     zone::{ServedZone, Zone, ZoneSet},
 };
 
@@ -122,8 +122,10 @@ pub struct State {
     overrides: BTreeMap<RealserverName, Override>,
     /// What of a pool does not follow from health, by index into the snapshot's pools.
     parts: Vec<PoolParts>,
-    /// Pools that a target's health is in, as indexes into `parts`.
-    pools_of: HashMap<Target, BTreeSet<usize>>,
+    /// Whose health a target's is: realservers of pools, these as indexes into `parts`. Has every target there is.
+    behind: HashMap<Target, Vec<(usize, RealserverId)>>,
+    /// The configured pools by name.
+    pools_by_name: HashMap<Box<str>, PoolIndex>,
     pools: Vec<Arc<Pool>>,
     zone_set: Arc<ZoneSet>,
     generation: Generation,
@@ -142,7 +144,8 @@ impl State {
             restored,
             overrides,
             parts: Vec::new(),
-            pools_of: HashMap::new(),
+            behind: HashMap::new(),
+            pools_by_name: HashMap::new(),
             pools: Vec::new(),
             zone_set: Arc::default(),
             generation: Generation(0),
@@ -163,8 +166,7 @@ impl State {
             }
             Event::ZoneLoaded(zone) => self.load_zone(zone),
             Event::ZoneRemoved(apex) => {
-                self.zones.remove(&apex);
-                self.serve_zones();
+                self.remove_zone(&apex);
                 Ok(Vec::new())
             }
             Event::Probed(target, outcome) => Ok(self.probed(target, &outcome, now)),
@@ -182,12 +184,17 @@ impl State {
         let dns = &self.config.dns;
         let identity =
             Identity { version: dns.version.as_deref().map(Box::from), nsid: dns.nsid.as_deref().map(Box::from) };
+        let schedulers = self.parts.get(self.config.pools.len()..).unwrap_or_default();
         let mut listeners: Vec<Listener> = self
             .config
             .listeners
             .iter()
             .filter_map(|listener| {
-                let index = self.parts.iter().position(|parts| parts.is_for_listener(listener))?;
+                let index = match listener.scheduler {
+                    None => listener.pool,
+                    // Those of listeners come after all others.
+                    Some(_) => self.config.pools.len() + schedulers.iter().position(|parts| parts.is_of(listener))?,
+                };
                 Some(Listener { name: listener.name.clone(), pool: pool_id(index), config: listener.clone() })
             })
             .collect();
@@ -205,7 +212,7 @@ impl State {
 
     /// Everything that is to be probed, each once: realservers in maint are left alone.
     pub fn targets(&self) -> Vec<Target> {
-        self.pools_of.keys().filter(|target| self.is_probed(target)).cloned().collect()
+        self.behind.keys().filter(|target| self.is_probed(target)).cloned().collect()
     }
 
     /// The configuration in force.
@@ -234,34 +241,13 @@ impl State {
         saved::Saved::new(&self.overrides, &self.checked, now)
     }
 
-    /// The pools of a configured zone, or what is wrong with it.
-    fn resolve(config: &Config, zone: &Zone) -> Result<Box<[PoolId]>, Diagnostics> {
-        let mut findings = Diagnostics::default();
-        let mut ids = Vec::with_capacity(zone.pools().len());
-        for used in zone.pools() {
-            match config.pools.iter().position(|pool| pool.name == used.name) {
-                Some(index) => ids.push(pool_id(index)),
-                None => {
-                    let error = used.diagnostic(Severity::Error, format!("unknown pool `{}`", used.name));
-                    let names: Vec<&str> = config.pools.iter().map(|pool| &*pool.name).collect();
-                    let path = config.path.display();
-                    findings.push(match names.is_empty() {
-                        true => error.hint(format!("`{path}` has no pools")),
-                        false => error.hint(format!("pools in `{path}`: `{}`", names.join("`, `"))),
-                    });
-                }
-            }
-        }
-        if findings.has_errors() { Err(findings) } else { Ok(ids.into()) }
-    }
-
     /// Checks that `zone` names only pools that `config` has, as [`Event::ZoneLoaded`] would.
     pub fn check_zone(config: &Config, zone: &Zone) -> Result<(), Diagnostics> {
-        Self::resolve(config, zone).map(|_| ())
+        resolve(config, &pools_by_name(config), zone).map(|_| ())
     }
 
     fn load_zone(&mut self, zone: Arc<Zone>) -> Result<Vec<Happening>, Diagnostics> {
-        let resolved = Self::resolve(&self.config, &zone);
+        let resolved = resolve(&self.config, &self.pools_by_name, &zone);
         let loaded = self.zones.entry(zone.apex().clone()).or_default();
         match resolved {
             Ok(pools) => {
@@ -281,14 +267,23 @@ impl State {
         }
     }
 
+    fn remove_zone(&mut self, apex: &Name) {
+        if self.zones.remove(apex).is_some_and(|loaded| loaded.current.is_some()) {
+            let mut set = (*self.zone_set).clone();
+            set.remove(apex);
+            self.zone_set = Arc::new(set);
+            self.is_changed = true;
+        }
+    }
+
     /// Takes a configuration whose pools are enough for the zones, each as it waits or else as it is served.
     fn try_configure(&mut self, config: Arc<Config>, geo: Arc<Geo>) -> Result<Vec<Happening>, Diagnostics> {
         let mut findings = Diagnostics::default();
+        let by_name = pools_by_name(&config);
+        let resolved = |zone: &Option<Arc<Zone>>| Some(resolve(&config, &by_name, zone.as_ref()?));
         for loaded in self.zones.values() {
-            let resolves =
-                |zone: &Option<Arc<Zone>>| zone.as_ref().is_some_and(|zone| Self::resolve(&config, zone).is_ok());
-            if !resolves(&loaded.pending)
-                && let Some(Err(unknown)) = loaded.current.as_ref().map(|zone| Self::resolve(&config, zone))
+            if !matches!(resolved(&loaded.pending), Some(Ok(_)))
+                && let Some(Err(unknown)) = resolved(&loaded.current)
             {
                 findings.extend(unknown);
             }
@@ -307,21 +302,16 @@ impl State {
 
     fn configure(&mut self, config: Arc<Config>, geo: Arc<Geo>) {
         let is_geo_same = Arc::ptr_eq(&geo, &self.geo);
-        let old = std::mem::take(&mut self.parts);
+        let built = build::parts(&config, &geo, &self.parts, is_geo_same);
         let old_pools = std::mem::take(&mut self.pools);
-        self.parts = build::parts(&config, &geo, if is_geo_same { &old } else { &[] });
+        self.parts = built.parts;
+        self.pools_by_name = pools_by_name(&config);
         self.config = config;
         self.geo = geo;
         self.index_targets();
         // A pool that is built of the same parts keeps its place in the round robin.
-        let reuse = |parts: &PoolParts| {
-            let index = old.iter().position(|before| before == parts)?;
-            old_pools.get(index).filter(|_| is_geo_same || parts.is_leaf()).cloned()
-        };
-        let mut pools: Vec<Option<Arc<Pool>>> = self.parts.iter().map(reuse).collect();
-        self.pools = (0..self.parts.len())
-            .filter_map(|index| self.build_pool(index, pools.get_mut(index).and_then(Option::take)))
-            .collect();
+        let earlier = built.earlier.into_iter().map(|index| old_pools.get(index?).cloned());
+        self.pools = earlier.enumerate().filter_map(|(index, earlier)| self.build_pool(index, earlier)).collect();
         self.serve_zones();
     }
 
@@ -330,7 +320,8 @@ impl State {
         let mut set = ZoneSet::new();
         for loaded in self.zones.values_mut() {
             let resolve = |zone: &Arc<Zone>| {
-                Some(Arc::new(ServedZone { zone: zone.clone(), pools: Self::resolve(&self.config, zone).ok()? }))
+                let pools = resolve(&self.config, &self.pools_by_name, zone).ok()?;
+                Some(Arc::new(ServedZone { zone: zone.clone(), pools }))
             };
             let served = match loaded.pending.as_ref().and_then(resolve) {
                 Some(served) => {
@@ -347,26 +338,32 @@ impl State {
         self.is_changed = true;
     }
 
-    /// Notes which pools each target is in, forgets targets that are gone, and takes up health from before a restart.
+    /// Notes whose health each target's is, forgets targets that are gone, and takes up health from before.
     fn index_targets(&mut self) {
-        let mut pools_of: HashMap<Target, BTreeSet<usize>> = HashMap::new();
+        let mut behind: HashMap<Target, Vec<(usize, RealserverId)>> = HashMap::new();
         for (index, parts) in self.parts.iter().enumerate() {
-            for target in parts.targets(&self.config) {
-                pools_of.entry(target).or_default().insert(index);
+            for (target, id) in parts.probed() {
+                behind.entry(target).or_default().push((index, id));
             }
         }
-        let gone = self.checked.extract_if(|target, _| !pools_of.contains_key(target));
-        // A check with other numbers is another target, and what was known under the old ones is better than nothing.
-        self.restored.extend(gone.map(|(target, checked)| (saved::TargetKey::new(&target), checked)));
-        for target in pools_of.keys() {
-            if !self.checked.contains_key(target)
-                && let Some(checked) = self.restored.remove(&saved::TargetKey::new(target))
+        // A check with another name or other numbers is another target, and what was known under the old one is better than nothing.
+        let mut renamed = HashMap::new();
+        for (target, checked) in self.checked.extract_if(|target, _| !behind.contains_key(target)) {
+            renamed.insert(nameless(&target), checked.clone());
+            self.restored.insert(saved::TargetKey::new(&target), checked);
+        }
+        if !renamed.is_empty() || !self.restored.is_empty() {
+            for target in behind.keys().filter(|target| !self.checked.contains_key(target)).cloned().collect::<Vec<_>>()
             {
-                self.checked.insert(target.clone(), checked);
+                let known =
+                    self.restored.get(&saved::TargetKey::new(&target)).or_else(|| renamed.get(&nameless(&target)));
+                if let Some(known) = known.cloned() {
+                    self.checked.insert(target, known);
+                }
             }
         }
         self.restored.clear();
-        self.pools_of = pools_of;
+        self.behind = behind;
     }
 
     /// Builds pool `index` from its parts, health and overrides; gives back `old` if that is what it comes to.
@@ -380,10 +377,10 @@ impl State {
                 realservers.iter().map(stand).collect()
             }
         };
-        if let Some(old) = old.filter(|old| build::is_same(old, &realservers)) {
-            return Some(old);
+        match old {
+            Some(old) if build::is_same(&old, &realservers) => Some(old),
+            old => Some(Arc::new(build::pool(pool, parts, realservers, old.as_deref()))),
         }
-        Some(Arc::new(build::pool(pool, parts, realservers)))
     }
 
     /// A realserver as it stands now.
@@ -393,8 +390,8 @@ impl State {
         check: Option<&Arc<config::Check>>,
         realserver: &config::Realserver,
     ) -> crate::snapshot::Realserver {
-        let name = RealserverName { pool: pool.into(), realserver: realserver.name.clone() };
-        let set = self.overrides.get(&name);
+        let name = || RealserverName { pool: pool.into(), realserver: realserver.name.clone() };
+        let set = if self.overrides.is_empty() { None } else { self.overrides.get(&name()) };
         let checked = |family| self.checked.get(&Target::new(check?, realserver, family)?);
         let health = |family| match check {
             None => Health::Up,
@@ -446,9 +443,9 @@ impl State {
 
     fn probed(&mut self, target: Target, outcome: &Outcome, now: Timestamp) -> Vec<Happening> {
         // A probe that was on its way when its target left, or went into maint, has nothing to say any more.
-        let Some(indexes) = self.pools_of.get(&target).cloned().filter(|_| self.is_probed(&target)) else {
-            return Vec::new();
-        };
+        let Some(behind) = self.behind.get(&target).filter(|_| self.is_probed(&target)) else { return Vec::new() };
+        let indexes: BTreeSet<usize> = behind.iter().map(|(index, _)| *index).collect();
+        let mut realservers: Vec<RealserverName> = self.names_behind(&target).collect();
         let before = self.checked.remove(&target).unwrap_or_default();
         let from = before.health;
         let after = before.observe(outcome, &target.check, now);
@@ -457,11 +454,6 @@ impl State {
         if from == to {
             return Vec::new();
         }
-        let mut realservers: Vec<RealserverName> = indexes
-            .iter()
-            .filter_map(|&index| self.parts.get(index))
-            .flat_map(|parts| parts.behind(&self.config, &target))
-            .collect();
         realservers.sort();
         realservers.dedup();
         let mut happenings = vec![Happening::HealthChanged { target, realservers, from, to, error }];
@@ -469,19 +461,22 @@ impl State {
         happenings
     }
 
+    fn names_behind(&self, target: &Target) -> impl Iterator<Item = RealserverName> {
+        let behind = self.behind.get(target).into_iter().flatten();
+        behind.filter_map(|(index, id)| self.parts.get(*index)?.name_of(*id))
+    }
+
     /// Whether some realserver behind the target is not in maint.
     fn is_probed(&self, target: &Target) -> bool {
-        let indexes = self.pools_of.get(target).into_iter().flatten();
-        let mut names =
-            indexes.filter_map(|&index| self.parts.get(index)).flat_map(|parts| parts.behind(&self.config, target));
-        names.any(|name| self.overrides.get(&name).is_none_or(|set| set.admin != Admin::Maint))
+        let is_in_maint = |name| self.overrides.get(&name).is_some_and(|set| set.admin == Admin::Maint);
+        self.overrides.is_empty() || !self.names_behind(target).all(is_in_maint)
     }
 
     fn set_admin(&mut self, name: RealserverName, new: Override) -> Result<Vec<Happening>, Diagnostics> {
-        let Some(index) = self.config.pools.iter().position(|pool| pool.name == name.pool) else {
+        let Some(&index) = self.pools_by_name.get(&name.pool) else {
             let names: Vec<&str> = self.config.pools.iter().map(|pool| &*pool.name).collect();
             let error = Diagnostic::bare(format!("unknown pool `{}`", name.pool));
-            return Err(error.hint(format!("there are `{}`", names.join("`, `"))).into());
+            return Err(error.hint(format!("there are {}", listed(&names))).into());
         };
         let realservers = match self.config.pools.get(index).map(|pool| &pool.members) {
             Some(Members::Realservers { realservers, .. }) => realservers.as_slice(),
@@ -492,7 +487,7 @@ impl State {
             let error = Diagnostic::bare(format!("pool `{}` has no realserver `{}`", name.pool, name.realserver));
             return Err(match names.is_empty() {
                 true => error.hint("it is a pool of pools; name a realserver of one of its members"),
-                false => error.hint(format!("there are `{}`", names.join("`, `"))),
+                false => error.hint(format!("there are {}", listed(&names))),
             }
             .into());
         }
@@ -506,17 +501,19 @@ impl State {
 
     /// After an override came or went: health of what is no longer probed is forgotten, and the pools follow.
     fn admin_changed(&mut self, name: &RealserverName) -> Vec<Happening> {
-        let forgotten: Vec<Target> = self.pools_of.keys().filter(|target| !self.is_probed(target)).cloned().collect();
-        let mut touched: BTreeSet<usize> = forgotten
-            .iter()
-            .filter(|target| self.checked.remove(target).is_some())
-            .filter_map(|target| self.pools_of.get(target))
-            .flatten()
-            .copied()
+        let is_of_pool = |(_, parts): &(usize, &PoolParts)| parts.name() == &*name.pool;
+        let of_pool: Vec<(usize, &PoolParts)> = self.parts.iter().enumerate().filter(is_of_pool).collect();
+        let probed =
+            of_pool.iter().flat_map(|(_, parts)| parts.probed().map(|(target, id)| (parts.name_of(id), target)));
+        let forgotten: Vec<Target> = probed
+            .filter(|(probed, target)| probed.as_ref() == Some(name) && !self.is_probed(target))
+            .map(|(_, target)| target)
             .collect();
-        let is_of_pool =
-            |parts: &PoolParts| self.config.pools.get(parts.pool).is_some_and(|pool| pool.name == name.pool);
-        touched.extend(self.parts.iter().enumerate().filter(|(_, parts)| is_of_pool(parts)).map(|(index, _)| index));
+        let mut touched: BTreeSet<usize> = of_pool.iter().map(|(index, _)| *index).collect();
+        for target in forgotten {
+            self.checked.remove(&target);
+            touched.extend(self.behind.get(&target).into_iter().flatten().map(|(index, _)| *index));
+        }
         self.rebuild(touched)
     }
 
@@ -533,6 +530,47 @@ impl State {
         }
         happenings
     }
+}
+
+/// The pools of a configured zone, or what is wrong with it.
+fn resolve(config: &Config, by_name: &HashMap<Box<str>, PoolIndex>, zone: &Zone) -> Result<Box<[PoolId]>, Diagnostics> {
+    let mut findings = Diagnostics::default();
+    let mut ids = Vec::with_capacity(zone.pools().len());
+    for used in zone.pools() {
+        match by_name.get(&used.name) {
+            Some(&index) => ids.push(pool_id(index)),
+            None => {
+                let error = used.diagnostic(Severity::Error, format!("unknown pool `{}`", used.name));
+                let names: Vec<&str> = config.pools.iter().map(|pool| &*pool.name).collect();
+                let path = config.path.display();
+                findings.push(match names.is_empty() {
+                    true => error.hint(format!("`{path}` has no pools")),
+                    false => error.hint(format!("pools in `{path}`: {}", listed(&names))),
+                });
+            }
+        }
+    }
+    if findings.has_errors() { Err(findings) } else { Ok(ids.into()) }
+}
+
+fn pools_by_name(config: &Config) -> HashMap<Box<str>, PoolIndex> {
+    config.pools.iter().map(|pool| pool.name.clone()).zip(0..).collect()
+}
+
+/// The first names of a list that may be long, for a hint.
+fn listed(names: &[&str]) -> String {
+    const LISTED_MAX: usize = 16;
+    let shown: Vec<&str> = names.iter().copied().take(LISTED_MAX).collect();
+    let more = match names.len() - shown.len() {
+        0 => String::new(),
+        n_more => format!(" and {n_more} more"),
+    };
+    format!("`{}`{more}", shown.join("`, `"))
+}
+
+/// A target by what its check does: a check that was only renamed is the same probe.
+fn nameless(target: &Target) -> Target {
+    Target { check: Arc::new(config::Check { name: "".into(), ..(*target.check).clone() }), address: target.address }
 }
 
 /// Indexes of pools are far below 2^32: each takes more than one byte of configuration.

@@ -212,7 +212,9 @@ pub(super) fn is_same_rrset(left: Rrset<'_>, right: Rrset<'_>) -> bool {
 }
 
 impl<'s> Answer<'s> {
-    fn refused() -> Self {
+    /// REFUSED, for [`answer`] to fill.
+    #[inline]
+    pub fn refused() -> Self {
         Self {
             rcode: Rcode::Refused,
             is_authoritative: false,
@@ -263,17 +265,17 @@ impl<'s> Answer<'s> {
     }
 }
 
-/// Answers `query`, asked for `client`. Reads nothing but the snapshot; with [`Turn::Peek`] it leaves no trace there either.
-pub fn answer<'s>(snapshot: &'s Snapshot, query: &Query<'_>, client: &Client) -> Answer<'s> {
-    let mut answer = Answer::refused();
+/// Answers `query`, asked for `client`, into `answer`, which refuses so far: it is large, and would be moved about as a returned value.
+///
+/// Reads nothing but the snapshot; with [`Turn::Peek`] it leaves no trace there either.
+pub fn answer<'s>(snapshot: &'s Snapshot, query: &Query<'_>, client: &Client, answer: &mut Answer<'s>) {
     match (query.qclass, query.qtype) {
         // Zone transfer is not for everybody, and not for UDP.
         (CLASS_IN | CLASS_ANY, AXFR | IXFR) => {}
-        (CLASS_IN | CLASS_ANY, _) => chain::follow(snapshot, query, client, &mut answer),
-        (CLASS_CH, _) => identify(snapshot, query, &mut answer),
+        (CLASS_IN | CLASS_ANY, _) => chain::follow(snapshot, query, client, answer),
+        (CLASS_CH, _) => identify(snapshot, query, answer),
         _ => {}
     }
-    answer
 }
 
 /// The client of a query as [`select`](crate::select::select) wants it.

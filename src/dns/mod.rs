@@ -13,10 +13,16 @@ pub mod ecs;
 pub mod encode;
 mod explain;
 pub mod header;
+#[cfg(test)]
+mod loopback_tests;
 mod mmsg;
 pub mod query;
 mod respond;
 mod tcp;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod udp;
 
 pub use answer::Kind;

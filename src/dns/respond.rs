@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{
-    answer::{Kind, answer, client_of},
+    answer::{self, Answer, Kind, client_of},
     encode::{Encoded, Envelope, Transport, encode, encode_empty},
     header::Rcode,
     query::{DropReason, Query, QueryError, Rejection},
@@ -76,7 +76,8 @@ fn respond_to_query(
     random: u64,
     out: &mut [u8],
 ) -> Step {
-    let answer = answer(snapshot, query, &client_of(query, peer.ip(), random, Turn::Take));
+    let mut answer = Answer::refused();
+    answer::answer(snapshot, query, &client_of(query, peer.ip(), random, Turn::Take), &mut answer);
     let envelope = Envelope {
         header: query.header,
         question: query.question,

@@ -35,6 +35,9 @@ const POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// The same where watching could not be set up at all.
 const POLL_INTERVAL_UNWATCHED: Duration = Duration::from_secs(1);
 
+/// Commands that may wait for the loader.
+pub(super) const QUEUE_MAX: usize = 16;
+
 /// What the loader is told.
 pub(super) enum Command {
     /// Some watched file has changed.
@@ -155,20 +158,26 @@ impl Loader {
         loop {
             let rescan = self.directory.as_ref().and_then(Directory::next_rescan);
             let wait = next_poll.saturating_duration_since(Instant::now()).min(rescan.unwrap_or(Duration::MAX));
-            let reply = match commands.recv_timeout(wait) {
+            let mut replies = Vec::new();
+            match commands.recv_timeout(wait) {
                 Ok(Command::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
-                Ok(Command::Reload(reply)) => Some(reply),
-                Ok(Command::FilesChanged) => {
-                    std::thread::sleep(DEBOUNCE);
-                    None
+                Ok(Command::Reload(reply)) => replies.push(reply),
+                Ok(Command::FilesChanged) => std::thread::sleep(DEBOUNCE),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+            // What has come meanwhile is served by the same round.
+            for command in commands.try_iter() {
+                match command {
+                    Command::Stop => return,
+                    Command::Reload(reply) => replies.push(reply),
+                    Command::FilesChanged => {}
                 }
-                Err(mpsc::RecvTimeoutError::Timeout) => None,
-            };
+            }
             if Instant::now() >= next_poll {
                 next_poll = Instant::now() + poll_interval;
             }
             let old = self.config.clone();
-            let Ok(round) = self.round(reply.is_some()) else { return };
+            let Ok(round) = self.round(!replies.is_empty()) else { return };
             if !Arc::ptr_eq(&old, &self.config) {
                 watch.follow(&self.config);
             }
@@ -181,12 +190,15 @@ impl Loader {
             for finding in &round.warnings.0 {
                 warn!("{}", finding.one_line());
             }
-            if let Some(reply) = reply {
-                let ok = !round.errors.has_errors();
-                let texts = (round.errors.to_string(), round.warnings.to_string());
-                let report = ReloadReport { ok, changes: round.changes, errors: texts.0, warnings: texts.1 };
+            let report = ReloadReport {
+                ok: !round.errors.has_errors(),
+                changes: round.changes,
+                errors: round.errors.to_string(),
+                warnings: round.warnings.to_string(),
+            };
+            for reply in replies {
                 // Who asked may have gone away.
-                let _ = reply.send(report);
+                let _ = reply.send(report.clone());
             }
         }
     }

@@ -5,6 +5,7 @@
 
 mod backend;
 mod explain;
+mod limits;
 mod loader;
 mod owner;
 mod privileges;
@@ -85,6 +86,7 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
     for warning in &warnings.0 {
         warn!("{}", warning.one_line());
     }
+    limits::raise_descriptors(&config);
     let config = Arc::new(config);
     let user = match &config.process.user {
         None => None,
@@ -155,7 +157,7 @@ impl Bound {
         let runtime = Handle::current();
         let tasks = TaskTracker::new();
         let (owner, messages) = OwnerHandle::new();
-        let (to_loader, commands) = mpsc::sync_channel(1);
+        let (to_loader, commands) = mpsc::sync_channel(loader::QUEUE_MAX);
         let mut state = State::new(self.config.clone(), self.geo.clone(), self.saved, Timestamp::now());
         let Some(first) = state.snapshot() else { return };
         let snapshots = Arc::new(ArcSwap::new(first));

@@ -164,8 +164,11 @@ impl Witness for Notes<'_> {
             OnAllDown::None => "none",
             OnAllDown::Servfail => "servfail",
         };
-        self.steps
-            .push(format!("nobody is eligible; pool `{}` decides by `on_all_down = \"{rule}\"`", self.name(pool)));
+        let cause = match self.snapshot.pool(pool).map(|pool| &pool.members) {
+            Some(Members::Realservers(realservers)) if !realservers.view(None).is_degraded => "every pool is failed",
+            _ => "nobody is eligible",
+        };
+        self.steps.push(format!("{cause}; pool `{}` decides by `on_all_down = \"{rule}\"`", self.name(pool)));
     }
 
     fn hashed(&mut self, pool: PoolId, key: IpAddr, prefix: u8) {

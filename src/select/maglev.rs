@@ -16,6 +16,8 @@ use crate::types::{RealserverId, Weight};
 
 /// Slots for each realserver, at least: the shares then are within one percent of the weights.
 const SLOTS_PER_REALSERVER: usize = 100;
+/// Slots of the smallest table: so few that ten thousand pools can have one, so many that a pool of two is halved to a thousandth.
+const SLOTS_MIN: usize = 2000;
 /// Slots of the largest table, for 65,536 realservers.
 const SLOTS_MAX: usize = 6_553_621;
 /// The first key of each use of the hash; the second key is 0 but for the score.
@@ -37,7 +39,7 @@ impl Maglev {
     pub fn new<'n>(realservers: impl IntoIterator<Item = (RealserverId, &'n str, Weight)>) -> Self {
         let mut members: Vec<_> = realservers.into_iter().collect();
         members.sort_unstable_by_key(|(_, name, _)| *name);
-        let size = prime_from((members.len() * SLOTS_PER_REALSERVER).clamp(2, SLOTS_MAX));
+        let size = prime_from((members.len() * SLOTS_PER_REALSERVER).clamp(SLOTS_MIN, SLOTS_MAX));
         let slots = populate(&members, size);
         members.sort_unstable_by_key(|(id, _, _)| *id);
         Self { slots, names: members.iter().map(|(_, name, _)| hash(KEY_NAME, name)).collect() }

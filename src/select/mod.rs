@@ -5,6 +5,8 @@
 
 pub mod explain;
 pub mod maglev;
+#[cfg(test)]
+mod tests;
 pub mod wrr;
 
 use std::{net::IpAddr, sync::atomic::Ordering};
@@ -125,7 +127,7 @@ pub trait Witness {
     fn passed_over(&mut self, _pool: PoolId) {}
     /// The realservers of a pool were ranked, as tier `tier`.
     fn ranked(&mut self, _pool: PoolId, _tier: u8) {}
-    /// Nobody was eligible and this pool's `on_all_down` decided.
+    /// Every pool was failed and this one decided, by its `on_all_down` or one above it.
     fn all_down(&mut self, _pool: PoolId, _rule: OnAllDown) {}
     /// A source hash was made of this much of the client's address.
     fn hashed(&mut self, _pool: PoolId, _key: IpAddr, _prefix: u8) {}
@@ -186,7 +188,10 @@ impl<'s, W: Witness> Walk<'s, '_, W> {
                     }
                     return false;
                 }
-                self.rank_realservers(id, realservers, self.limit(answers));
+                // Two ways may lead to one pool, and a realserver has one place.
+                if !self.ranking.realservers.iter().any(|ranked| ranked.pool == id) {
+                    self.rank_realservers(id, realservers, self.limit(answers));
+                }
                 return true;
             }
             Members::Failover(members) => members,
@@ -207,7 +212,7 @@ impl<'s, W: Witness> Walk<'s, '_, W> {
         is_ranked
     }
 
-    /// Nobody is eligible anywhere: the outermost `on_all_down` on the way to the first member's realservers decides.
+    /// Every pool is failed: the outermost `on_all_down` on the way to the first member's realservers decides.
     fn rank_failed(&mut self, id: PoolId, answers: Option<Answers>, rule: Option<OnAllDown>, depth: usize) {
         let Some(pool) = self.snapshot.pool(id).filter(|_| depth < POOL_DEPTH_MAX) else { return };
         let answers = answers.or(pool.answers);
@@ -219,9 +224,11 @@ impl<'s, W: Witness> Walk<'s, '_, W> {
                 match rule {
                     OnAllDown::None => {}
                     OnAllDown::Servfail => self.ranking.when_empty = WhenEmpty::Servfail,
+                    // Where only `min_healthy` was missed, those who are eligible serve, and nothing is open.
                     OnAllDown::All => {
-                        self.ranking.degraded = true;
                         self.rank_realservers(id, realservers, self.limit(answers));
+                        let has_somebody = !self.ranking.realservers.is_empty();
+                        self.ranking.degraded = has_somebody && has_nobody_eligible(realservers);
                     }
                 }
                 return;
@@ -355,8 +362,9 @@ fn draw(view: &View, random: u64, room: usize) -> Order {
         return order;
     }
     // Later places matter little and are few: draw again on a repetition, and take the rest in the order of the file once that gets long.
-    let mut attempts = 4 * view.candidates.len();
-    while order.len() < room.min(view.candidates.len()) && attempts > 0 {
+    let wanted = room.min(view.candidates.len());
+    let mut attempts = 4 * wanted;
+    while order.len() < wanted && attempts > 0 {
         attempts -= 1;
         state = next_random(state);
         if let Some(id) = drawn(view, scale(state, total)).filter(|id| !order.contains(id)) {

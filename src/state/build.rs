@@ -1,6 +1,6 @@
 //! Pools as configured, with health and overrides, become the pools of a snapshot: candidates, round robin order, tables.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{collections::HashMap, sync::Arc};
 
 use super::{RealserverName, pool_id};
 use crate::{
@@ -41,65 +41,75 @@ impl PoolParts {
         matches!(self.made_of.0.members, config::Members::Realservers { .. })
     }
 
-    /// Whether this is what `listener` forwards to.
-    pub(super) fn is_for_listener(&self, listener: &config::Listener) -> bool {
-        match (&self.scheduler, listener.scheduler) {
-            (None, None) => self.pool == listener.pool,
-            (Some((name, _)), Some(_)) => *name == listener.name,
-            _ => false,
-        }
+    /// Whether this is the pool of `listener`'s own scheduler.
+    pub(super) fn is_of(&self, listener: &config::Listener) -> bool {
+        self.scheduler.as_ref().is_some_and(|(name, _)| *name == listener.name)
     }
 
-    /// Everything that is probed for this pool.
-    pub(super) fn targets(&self, config: &Config) -> Vec<Target> {
-        self.probed(config).map(|(target, _)| target).collect()
+    /// The configured pool's name.
+    pub(super) fn name(&self) -> &str {
+        &self.made_of.0.name
     }
 
-    /// The realservers of this pool whose health `target` is.
-    pub(super) fn behind(&self, config: &Config, target: &Target) -> Vec<RealserverName> {
-        let name = |(_, realserver): (Target, &config::Realserver)| {
-            Some(RealserverName {
-                pool: config.pools.get(self.pool)?.name.clone(),
-                realserver: realserver.name.clone(),
-            })
-        };
-        self.probed(config).filter(|(probed, _)| probed == target).filter_map(name).collect()
+    /// What makes it that of one pool, or of one listener's scheduler, in any configuration.
+    fn key(&self) -> (Box<str>, Option<Box<str>>) {
+        (self.made_of.0.name.clone(), self.scheduler.as_ref().map(|(listener, _)| listener.clone()))
     }
 
-    fn probed<'c>(&self, config: &'c Config) -> impl Iterator<Item = (Target, &'c config::Realserver)> {
-        let members = config.pools.get(self.pool).map(|pool| &pool.members);
-        let (realservers, check) = match members {
-            Some(config::Members::Realservers { realservers, check: Some(check), .. }) => {
+    /// Everything that is probed for this pool, with the realserver whose health it is.
+    pub(super) fn probed(&self) -> impl Iterator<Item = (Target, RealserverId)> {
+        let (realservers, check) = match &self.made_of.0.members {
+            config::Members::Realservers { realservers, check: Some(check), .. } => {
                 (realservers.as_slice(), Some(check))
             }
             _ => (&[][..], None),
         };
         let families = [Family::V4, Family::V6];
-        realservers.iter().flat_map(move |realserver| {
-            families.into_iter().filter_map(move |family| Some((Target::new(check?, realserver, family)?, realserver)))
+        (0..).map(RealserverId).zip(realservers).flat_map(move |(id, realserver)| {
+            families.into_iter().filter_map(move |family| Some((Target::new(check?, realserver, family)?, id)))
         })
+    }
+
+    /// The name of a realserver of this pool.
+    pub(super) fn name_of(&self, id: RealserverId) -> Option<RealserverName> {
+        let config::Members::Realservers { realservers, .. } = &self.made_of.0.members else { return None };
+        let realserver = realservers.get(usize::from(id.0))?.name.clone();
+        Some(RealserverName { pool: self.made_of.0.name.clone(), realserver })
     }
 }
 
+/// Parts, and the index of equal ones among the old.
+pub(super) struct Built {
+    pub(super) parts: Vec<PoolParts>,
+    pub(super) earlier: Vec<Option<usize>>,
+}
+
 /// The parts of every configured pool, in their order, then of each listener with a scheduler of its own. What `old` has compiled already
-/// is taken from there.
-pub(super) fn parts(config: &Config, geo: &Geo, old: &[PoolParts]) -> Vec<PoolParts> {
+/// is taken from there, what was compiled of geo databases only if they are the same.
+pub(super) fn parts(config: &Config, geo: &Geo, old: &[PoolParts], is_geo_same: bool) -> Built {
     let names: Arc<[Box<str>]> = config.pools.iter().map(|pool| pool.name.clone()).collect();
+    let old_by_name: HashMap<_, usize> = old.iter().map(PoolParts::key).zip(0..).collect();
     let own = |listener: &config::Listener| Some((listener.pool, Some((listener.name.clone(), listener.scheduler?))));
     let configured = (0..config.pools.len()).map(|index| (index, None));
-    configured
-        .chain(config.listeners.iter().filter_map(own))
-        .filter_map(|(index, scheduler)| {
-            let pool = config.pools.get(index)?;
-            let mut parts =
-                PoolParts { pool: index, made_of: (pool.clone(), names.clone()), scheduler, maglev: None, table: None };
-            match old.iter().find(|before| **before == parts) {
-                Some(before) => (parts.maglev, parts.table) = (before.maglev.clone(), before.table.clone()),
-                None => compile(&mut parts, geo),
+    let mut built = Built { parts: Vec::with_capacity(config.pools.len()), earlier: Vec::new() };
+    for (index, scheduler) in configured.chain(config.listeners.iter().filter_map(own)) {
+        let Some(pool) = config.pools.get(index) else { continue };
+        let mut parts =
+            PoolParts { pool: index, made_of: (pool.clone(), names.clone()), scheduler, maglev: None, table: None };
+        let earlier = old_by_name.get(&parts.key()).copied().filter(|&earlier| old.get(earlier) == Some(&parts));
+        match earlier.and_then(|earlier| old.get(earlier)) {
+            Some(before) if is_geo_same || before.is_leaf() => {
+                (parts.maglev, parts.table) = (before.maglev.clone(), before.table.clone());
+                built.earlier.push(earlier);
             }
-            Some(parts)
-        })
-        .collect()
+            _ => {
+                compile(&mut parts, geo);
+                built.earlier.push(None);
+            }
+        }
+        built.parts.push(parts);
+    }
+    built
 }
 
 fn compile(parts: &mut PoolParts, geo: &Geo) {
@@ -126,7 +136,18 @@ fn compile(parts: &mut PoolParts, geo: &Geo) {
 }
 
 /// A snapshot's pool of its parts and its realservers as they stand.
-pub(super) fn pool(configured: &config::Pool, parts: &PoolParts, realservers: Vec<Realserver>) -> Pool {
+///
+/// `earlier` is the pool of equal parts that it replaces, whose round robin it goes on with.
+pub(super) fn pool(
+    configured: &config::Pool,
+    parts: &PoolParts,
+    realservers: Vec<Realserver>,
+    earlier: Option<&Pool>,
+) -> Pool {
+    let turns = match earlier.map(|pool| &pool.members) {
+        Some(Members::Realservers(earlier)) => earlier.turns.clone(),
+        _ => Arc::default(),
+    };
     let name = match &parts.scheduler {
         None => configured.name.clone(),
         Some((listener, _)) => format!("{}@{listener}", configured.name).into(),
@@ -146,7 +167,7 @@ pub(super) fn pool(configured: &config::Pool, parts: &PoolParts, realservers: Ve
                 is_failed: is_open || is_below(&realservers, configured.min_healthy),
                 all: realservers.into(),
                 affinity_prefix: *affinity_prefix,
-                turns: [const { AtomicU64::new(0) }; 4],
+                turns,
             })
         }
         config::Members::Pools { members, policy: PoolsPolicy::Failover } => Members::Failover(pool_ids(members)),

@@ -29,6 +29,11 @@ pub struct Saved {
     health: Vec<SavedHealth>,
 }
 
+#[derive(Debug, Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SavedOverride {
@@ -104,8 +109,9 @@ impl Saved {
     /// # Errors
     /// What is wrong with it, in one line.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        let saved: Self = serde_json::from_str(text)?;
-        if saved.version == VERSION { Ok(saved) } else { Err(ParseError::Version(saved.version)) }
+        // The version comes first: what another one has in the file is not this one's to judge.
+        let Versioned { version } = serde_json::from_str(text)?;
+        if version == VERSION { Ok(serde_json::from_str(text)?) } else { Err(ParseError::Version(version)) }
     }
 
     /// The file's text.

@@ -1,7 +1,7 @@
 //! Collects the records of a zone, holds them against the rules of a zone, and packs them.
 //!
 //! Records come in the file's order; they are sorted by name and type once, at the end. What one record alone can do wrong was found
-//! before; here are the rules between records, in [`rules`](super::rules).
+//! before; here are the rules between records, in [`rules`].
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use domain::base::iana::Rtype;
 
-#[allow(missing_docs)]
+#[expect(missing_docs, reason = "each is the number of the type it is named after")]
 mod numbers {
     pub const A: u16 = 1;
     pub const NS: u16 = 2;

@@ -57,51 +57,48 @@ fn check_place(builder: &Builder, findings: &mut Findings<'_>, apex: NodeId, at_
         }
     }
     let is_cut = first.node != apex && at_name.iter().any(|record| record.rtype == rtype::NS);
-    let is_wildcard = builder.tree.label(first.node) == b"*";
     for record in at_name {
-        if record.rtype == rtype::SOA && record.node != apex {
-            continue;
-        }
         match occluded_by {
-            Some((by, _)) if record.rtype == POOL_TYPE => {
-                let by = shown(builder, by);
-                findings.error(record.spot, format!("POOL never answers here: `{by}` is delegated or redirected"));
-            }
-            Some((by, marks)) if marks.has(Marks::DNAME) => {
-                let by = shown(builder, by);
-                findings.warning(
-                    record.spot,
-                    format!("never answers: `{by}` is redirected by DNAME"),
-                    "remove it, or the DNAME",
-                );
-            }
-            Some((by, _)) if !matches!(record.rtype, rtype::A | rtype::AAAA) => {
-                let by = shown(builder, by);
-                findings.warning(record.spot, format!("never answers: `{by}` is delegated"), "only glue belongs here");
-            }
-            _ => {}
+            // Said already, as the second SOA.
+            _ if record.rtype == rtype::SOA && record.node != apex => {}
+            Some((by, marks)) => check_occluded(builder, findings, by, marks, record),
+            None if is_cut => check_at_cut(builder, findings, record),
+            None => {}
         }
-        match record.rtype {
-            POOL_TYPE if is_cut => {
-                findings.error_hint(record.spot, "POOL at a delegation", "whoever the NS records name answers here");
-            }
-            rtype::A
-            | rtype::AAAA
-            | rtype::NS
-            | rtype::DS
-            | rtype::NSEC
-            | rtype::RRSIG
-            | rtype::CNAME
-            | rtype::DNAME
-                if is_cut && !is_wildcard => {}
-            _ if is_cut && !is_wildcard => {
-                let hint = "whoever the NS records name answers here, but for DS";
-                findings.warning(record.spot, "never answers: this name is delegated", hint);
-            }
-            rtype::NS if is_cut => {
-                findings.error_hint(record.spot, "NS at a wildcard", "a delegation has one name (RFC 4592 §4.2)");
-            }
-            _ => {}
+    }
+}
+
+/// Checks a record below the cut or DNAME `by`.
+fn check_occluded(builder: &Builder, findings: &mut Findings<'_>, by: NodeId, marks: Marks, record: &Staged) {
+    let is_dname = marks.has(Marks::DNAME);
+    if !is_dname && matches!(record.rtype, rtype::A | rtype::AAAA) {
+        return;
+    }
+    let (by, what) = (shown(builder, by), if is_dname { "redirected by DNAME" } else { "delegated" });
+    if record.rtype == POOL_TYPE {
+        findings.error(record.spot, format!("POOL never answers here: `{by}` is {what}"));
+        return;
+    }
+    let hint = if is_dname { "remove it, or the DNAME" } else { "only glue belongs here" };
+    findings.warning(record.spot, format!("never answers: `{by}` is {what}"), hint);
+}
+
+/// Checks a record at a name that has NS and is not the apex.
+fn check_at_cut(builder: &Builder, findings: &mut Findings<'_>, record: &Staged) {
+    let is_wildcard = builder.tree.label(record.node) == b"*";
+    match record.rtype {
+        POOL_TYPE => {
+            findings.error_hint(record.spot, "POOL at a delegation", "whoever the NS records name answers here");
+        }
+        rtype::NS if is_wildcard => {
+            findings.error_hint(record.spot, "NS at a wildcard", "a delegation has one name (RFC 4592 §4.2)");
+        }
+        rtype::NS | rtype::DS | rtype::NSEC | rtype::RRSIG | rtype::A | rtype::AAAA => {}
+        // An error beside NS.
+        rtype::CNAME | rtype::DNAME => {}
+        _ => {
+            let hint = "whoever the NS records name answers here, but for DS";
+            findings.warning(record.spot, "never answers: this name is delegated", hint);
         }
     }
 }
@@ -109,15 +106,15 @@ fn check_place(builder: &Builder, findings: &mut Findings<'_>, apex: NodeId, at_
 /// Checks the records of one name and type.
 fn check_rrset(builder: &Builder, findings: &mut Findings<'_>, rrset: &[Staged]) {
     let Some((first, others)) = rrset.split_first() else { return };
-    let name = shown_type(first.rtype);
     for other in others {
         // Counting lines is slow, and there may be a million of them.
         if findings.is_full() {
             return;
         }
-        let line = findings.line(first.spot, other.spot);
+        let line = |findings: &Findings<'_>| findings.line(first.spot, other.spot);
         match first.rtype {
             POOL_TYPE => {
+                let line = line(findings);
                 let pool = builder.pool_of(first);
                 let hint = "make a pool of both in the configuration and name that";
                 findings.error_hint(other.spot, format!("second POOL at one name; `{pool}` is on {line}"), hint);
@@ -125,18 +122,18 @@ fn check_rrset(builder: &Builder, findings: &mut Findings<'_>, rrset: &[Staged])
             // Said already, at the SOA.
             rtype::SOA => {}
             rtype::CNAME | rtype::DNAME if builder.rdata_of(other) != builder.rdata_of(first) => {
+                let line = line(findings);
+                let name = shown_type(first.rtype);
                 findings.error(other.spot, format!("second {name} at one name; the first is on {line}"));
             }
             // The signatures of one name cover RRsets of different TTLs (RFC 4034 §3).
             rtype::RRSIG => {}
             _ if other.ttl != first.ttl => {
-                let (ttl, first_ttl) = (other.ttl.get(), first.ttl.get());
+                let line = line(findings);
+                let (name, ttl, first_ttl) = (shown_type(first.rtype), other.ttl.get(), first.ttl.get());
                 let message = format!("TTL {ttl} differs from {first_ttl} of the {name} record on {line}");
-                findings.error_hint(
-                    other.spot,
-                    message,
-                    "the records of one name and type have one TTL (RFC 2181 §5.2)",
-                );
+                let hint = "the records of one name and type have one TTL (RFC 2181 §5.2)";
+                findings.error_hint(other.spot, message, hint);
             }
             _ => {}
         }
@@ -201,13 +198,11 @@ pub(super) fn check_zone(
         return;
     }
     for record in records {
-        let target_at = match record.rtype {
-            rtype::NS => 0,
-            rtype::MX => 2,
-            rtype::SRV => 6,
-            _ => continue,
-        };
-        let target = builder.rdata_of(record).get(target_at..).unwrap_or_default().to_ascii_lowercase();
+        if !matches!(record.rtype, rtype::NS | rtype::MX | rtype::SRV) {
+            continue;
+        }
+        let rdata = builder.rdata_of(record);
+        let target = rdata.get(name_at(record.rtype, rdata)..).unwrap_or_default().to_ascii_lowercase();
         check_target(zone, findings, record, &zone.tree.wire(record.node), &target);
     }
 }
@@ -247,21 +242,42 @@ fn check_target(zone: &Zone, findings: &mut Findings<'_>, record: &Staged, owner
 
 /// The records of an RRset without those that say the same as an earlier one (RFC 2181 §5).
 pub(super) fn without_duplicates<'r>(builder: &Builder, rrset: &'r [Staged]) -> Vec<&'r Staged> {
+    // Nearly all sets are small, and comparing a few is cheaper than hashing them.
+    if rrset.len() <= 8 {
+        let mut distinct: Vec<&Staged> = Vec::with_capacity(rrset.len());
+        for record in rrset {
+            let rdata = builder.rdata_of(record);
+            if !distinct.iter().any(|earlier| is_same(record.rtype, builder.rdata_of(earlier), rdata)) {
+                distinct.push(record);
+            }
+        }
+        return distinct;
+    }
+    let comparable = |record: &Staged| {
+        let rdata = builder.rdata_of(record);
+        let (plain, name) = rdata.split_at(name_at(record.rtype, rdata));
+        (plain, name.to_ascii_lowercase())
+    };
     let mut seen = HashSet::with_capacity(rrset.len());
-    rrset.iter().filter(|record| seen.insert(comparable(record.rtype, builder.rdata_of(record)))).collect()
+    rrset.iter().filter(|record| seen.insert(comparable(record))).collect()
 }
 
-/// Rdata such that the same names in other letters compare as the same (RFC 4343).
-fn comparable(rtype: u16, rdata: &[u8]) -> Vec<u8> {
-    let name_at = match rtype {
+/// Whether two rdatas of a type say the same: names do in any letters (RFC 4343).
+fn is_same(rtype: u16, left: &[u8], right: &[u8]) -> bool {
+    let (left_plain, left_name) = left.split_at(name_at(rtype, left));
+    let (right_plain, right_name) = right.split_at(name_at(rtype, right));
+    left_plain == right_plain && left_name.eq_ignore_ascii_case(right_name)
+}
+
+/// Where the name that ends an rdata starts; its length if none does.
+fn name_at(rtype: u16, rdata: &[u8]) -> usize {
+    let at = match rtype {
         rtype::NS | rtype::CNAME | rtype::PTR | rtype::DNAME => 0,
         rtype::MX | rtype::AFSDB | rtype::RT | rtype::KX => 2,
         rtype::SRV => 6,
         _ => rdata.len(),
     };
-    let mut comparable = rdata.to_vec();
-    comparable.get_mut(name_at..).unwrap_or_default().make_ascii_lowercase();
-    comparable
+    at.min(rdata.len())
 }
 
 fn in_order<'r>(left: &'r Staged, right: &'r Staged) -> (&'r Staged, &'r Staged) {

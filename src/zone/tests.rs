@@ -25,6 +25,7 @@ fn shown(rtype: u16, rdata: &[u8]) -> String {
             std::fmt::from_fn(|f| write_wire(name, f)).to_string()
         }
         (rtype::TXT, text) => format!("{:?}", String::from_utf8_lossy(text.get(1..).unwrap_or_default())),
+        (rtype::SOA, octets) => format!("serial {}", octets.last_chunk::<20>().map_or(0, |numbers| numbers[3])),
         (_, octets) => hex(octets),
     }
 }
@@ -122,17 +123,9 @@ fn rfc1035_5_1_parentheses_quotes_comments_and_crlf() {
 
 #[test]
 fn rfc2308_4_ttl_is_stated_or_default_or_the_last_or_minimum() {
-    let apex = "@ SOA ns h 1 2 3 4 60\n@ NS ns\nns A 192.0.2.53\n";
-    let expected = "example.org. 60 NS ns.example.org.\n";
     check_file(
-        &format!("{apex}a 9 A 192.0.2.1\nb A 192.0.2.1"),
-        &format!(
-            "{expected}example.org. 60 SOA {}\nns 60 A 192.0.2.53\na 9 A 192.0.2.1\nb 9 A 192.0.2.1",
-            "026e73076578616d706c65036f726700016807657861".to_owned()
-                + "6d706c65036f726700"
-                + "0000000100000002000000030000000400"
-                + "00003c"
-        ),
+        "@ SOA ns h 1 2 3 4 60\n@ NS ns\nns A 192.0.2.53\na 9 A 192.0.2.1\nb A 192.0.2.1",
+        "example.org. 60 NS ns.example.org.\nexample.org. 60 SOA serial 1\nns 60 A 192.0.2.53\na 9 A 192.0.2.1\nb 9 A 192.0.2.1",
     );
     check_file("ns A 192.0.2.53\n@ SOA ns h 1 2 3 4 60\n@ NS ns", "1:1: no TTL");
     check("a 2147483648 A 192.0.2.1", "6:3: `2147483648` is no TTL");
@@ -154,8 +147,7 @@ fn rfc1035_5_2_one_soa_and_nameservers_at_the_apex() {
 fn soa_may_come_late_and_its_owner_is_the_apex() {
     check_file(
         "$TTL 1\n$ORIGIN example.com.\nns A 192.0.2.53\n@ NS ns\n@ SOA ns . 1 2 3 4 5",
-        "example.com. 1 NS ns.example.com.\nexample.com. 1 SOA 026e73076578616d706c6503636f6d00000000000100000002000000030000\
-         000400000005\nns.example.com. 1 A 192.0.2.53",
+        "example.com. 1 NS ns.example.com.\nexample.com. 1 SOA serial 1\nns.example.com. 1 A 192.0.2.53",
     );
 }
 
@@ -189,6 +181,7 @@ fn rfc6672_dname_is_one_and_hides_what_is_below() {
 fn rfc2181_5_records_of_a_set_differ_and_share_a_ttl() {
     check("a A 192.0.2.1\na A 192.0.2.1", "a 300 A 192.0.2.1");
     check("a NS NS\na NS ns.EXAMPLE.org.", "a 300 NS NS.example.org.");
+    check(&"a NS NS\na NS ns\n".repeat(9), "a 300 NS NS.example.org.");
     check("a TXT x\na TXT X", "a 300 TXT \"x\" \"X\"");
     check("a 60 A 192.0.2.1\na 61 A 192.0.2.2", "7:1: TTL 61 differs from 60 of the A record on line 6");
     check("a 60 A 192.0.2.1\na 61 AAAA ::1", "a 60 A 192.0.2.1\na 61 AAAA 00000000000000000000000000000001");
@@ -205,7 +198,7 @@ fn pool_takes_the_place_of_addresses() {
     check("a POOL web.eu", "6:8: `web.eu` is no name of a pool");
     check("a POOL web eu", "6:12: a POOL record names one pool");
     check("a NS ns\na POOL web", "7:1: POOL at a delegation");
-    check("a NS ns\nb.a POOL web", "7:1: POOL never answers here: `a.example.org.` is delegated or redirected");
+    check("a NS ns\nb.a POOL web", "7:1: POOL never answers here: `a.example.org.` is delegated");
 }
 
 #[test]

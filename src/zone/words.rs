@@ -87,7 +87,7 @@ impl<'e> Words<'e> {
         Ok(token)
     }
 
-    /// Reads a token as it is written; one that is written with escapes is not taken for a word.
+    /// Reads a token as it is written, escapes and all.
     pub(super) fn word(&mut self) -> Result<&'e str, WordError> {
         let token = self.next_token()?;
         Ok(token.raw(self.text))
