@@ -1,3 +1,4 @@
 //! Tests of the whole: through the binary, the library as others see it, and what is written about both.
 
 mod docs;
+mod e2e;
