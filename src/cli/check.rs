@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::{FAILED, OK, UNREACHABLE, print};
 use crate::{
     config::{self, Config, LoadError, Members},
     diagnostic::{Diagnostic, Diagnostics, Severity},
+    dns,
     geo::Geo,
     state::State,
     zone::directory,
@@ -46,6 +48,12 @@ fn load(path: &Path) -> Result<Outcome, LoadError> {
     let (config, mut findings) = config::load(path)?;
     if let Err(unusable) = Geo::load(&config.geo_databases) {
         findings.extend(unusable);
+    }
+    if let Some(encrypted) = &config.dns.encrypted {
+        match dns::Certificate::load(encrypted, Timestamp::now()) {
+            Ok((_, warnings)) => findings.extend(warnings),
+            Err(unusable) => findings.extend(unusable),
+        }
     }
     let (mut n_zones, mut n_records) = (0, 0);
     if let Some(zones) = &config.dns.zones {

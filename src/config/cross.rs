@@ -15,7 +15,10 @@ pub(super) fn check(reader: &Reader<'_>, config: &Config, places: &Places) {
     check_realserver_names(reader, config, places);
     check_probe_ports(reader, config, places);
     check_listeners(reader, config, places);
-    check_bound_addresses(reader, &places.bound);
+    check_bound_addresses(reader, &[], &places.bound);
+    let is_of_dns = |(address, _): &&(SocketAddr, _)| config.dns.listen.contains(address);
+    let of_dns: Vec<_> = places.bound.iter().filter(is_of_dns).cloned().collect();
+    check_bound_addresses(reader, &of_dns, &places.bound_for_udp);
     if !config.redirect.listen.is_empty() && config.dns.zones.is_none() {
         let span = places
             .bound
@@ -208,9 +211,14 @@ fn collect_pools(config: &Config, pool: PoolIndex) -> BTreeSet<PoolIndex> {
     found
 }
 
-fn check_bound_addresses(reader: &Reader<'_>, bound: &[(SocketAddr, Range<usize>)]) {
+/// An address with its place in the file.
+type Bound = (SocketAddr, Range<usize>);
+
+/// Reports each of `bound` that overlaps with one before it or with one of `others`.
+fn check_bound_addresses(reader: &Reader<'_>, others: &[Bound], bound: &[Bound]) {
     for (index, (address, span)) in bound.iter().enumerate() {
-        if let Some((other, other_span)) = bound.iter().take(index).find(|(other, _)| overlaps(*address, *other)) {
+        let mut before = others.iter().chain(bound.iter().take(index));
+        if let Some((other, other_span)) = before.find(|(other, _)| overlaps(*address, *other)) {
             let line = reader.line(other_span);
             let message = if address == other {
                 format!("`{address}` is bound twice, here and in line {line}")

@@ -19,6 +19,7 @@ use super::{
     Check, Config, Control, Dns, Listener, Policy, Pool, PoolIndex, Process, Redirect,
     check::read_check,
     cross,
+    encrypted::read_encrypted,
     pool::read_pool,
     reader::{Reader, Table, Value, Word, suggest_name},
 };
@@ -40,6 +41,8 @@ pub(super) struct Places {
     pub(super) schedulers: Vec<Option<Range<usize>>>,
     /// Every address that is bound for TCP.
     pub(super) bound: Vec<(SocketAddr, Range<usize>)>,
+    /// Every address that is bound for UDP, those of `dns.listen` left out: they are bound for TCP as well.
+    pub(super) bound_for_udp: Vec<(SocketAddr, Range<usize>)>,
     /// The name of each check.
     pub(super) checks: Vec<Range<usize>>,
 }
@@ -178,7 +181,7 @@ fn read_listen(table: Table<'_>, port: u16, places: &mut Places) -> Vec<SocketAd
     listen.into_iter().map(|(address, _)| address).collect()
 }
 
-fn read_socket_address(value: Value<'_>) -> Option<SocketAddr> {
+pub(super) fn read_socket_address(value: Value<'_>) -> Option<SocketAddr> {
     value.parse("an address with a port", "such as `192.0.2.1:53`, `0.0.0.0:53` or `[2001:db8::1]:53`")
 }
 
@@ -197,7 +200,7 @@ fn read_dns(root: Table<'_>, folder: &Path, places: &mut Places) -> Dns {
     let cores = thread::available_parallelism().map_or(1, usize::from).min(256);
     let version = Some(concat!("fingerpost ", env!("CARGO_PKG_VERSION")).to_owned());
     let Some(table) = root.get("dns").and_then(|value| value.table("dns")) else {
-        return Dns { listen: Vec::new(), zones: None, udp_workers: cores, version, nsid: None };
+        return Dns { listen: Vec::new(), zones: None, udp_workers: cores, version, nsid: None, encrypted: None };
     };
     if let Some(value) = table.get("allow_transfer")
         && value.list(Some).is_some_and(|networks| !networks.is_empty())
@@ -222,6 +225,9 @@ fn read_dns(root: Table<'_>, folder: &Path, places: &mut Places) -> Dns {
         udp_workers: table.get("udp_workers").and_then(|value| value.integer(1..=256)).unwrap_or(cores),
         version: read_text_or_off(table.get("version"), version),
         nsid: read_text_or_off(table.get("nsid"), None),
+        encrypted: table
+            .get("encrypted")
+            .and_then(|value| read_encrypted(value, folder, &mut places.bound, &mut places.bound_for_udp)),
     }
 }
 

@@ -33,17 +33,23 @@ const OPT_OCTETS: usize = 11;
 pub enum Transport {
     /// Datagrams: the sender says how large.
     Udp,
-    /// A stream, encrypted or not.
+    /// A stream that everybody can read.
     Tcp,
+    /// DNS over TLS (RFC 7858).
+    Tls,
+    /// DNS over HTTPS (RFC 8484).
+    Https,
+    /// DNS over QUIC (RFC 9250).
+    Quic,
 }
 
 impl Transport {
     /// How many octets a response may have.
     fn octets_max(self, edns: Option<Edns>) -> usize {
         match (self, edns) {
-            (Self::Tcp, _) => MESSAGE_OCTETS_MAX,
             (Self::Udp, None) => usize::from(UDP_OCTETS_MIN),
             (Self::Udp, Some(edns)) => usize::from(edns.udp_octets_max.max(UDP_OCTETS_MIN)).min(UDP_OCTETS_MAX),
+            (Self::Tcp | Self::Tls | Self::Https | Self::Quic, _) => MESSAGE_OCTETS_MAX,
         }
     }
 }

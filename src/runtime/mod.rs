@@ -67,6 +67,7 @@ pub struct Bound {
     path: PathBuf,
     config: Arc<Config>,
     geo: Arc<Geo>,
+    identity: Arc<dns::Identity>,
     control: UnixListener,
     inherited: Inherited,
     bound: Vec<services::Bound>,
@@ -93,6 +94,14 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         Some(name) => privileges::user_to_become(name).map_err(|error| Diagnostic::bare(error.to_string()))?,
     };
     let geo = Arc::new(Geo::load(&config.geo_databases).map_err(StartError)?);
+    let identity = Arc::new(dns::Identity::default());
+    if let Some(encrypted) = &config.dns.encrypted {
+        let (certificate, warnings) = dns::Certificate::load(encrypted, Timestamp::now()).map_err(StartError)?;
+        for warning in &warnings.0 {
+            warn!("{}", warning.one_line());
+        }
+        identity.replace(certificate);
+    }
     let control = control::socket::bind(&config.control.socket).map_err(|error| {
         Diagnostic::bare(error.to_string())
             .hint("`[control] socket` says where it is; the folder must be writable for the server")
@@ -125,6 +134,7 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         path: path.to_owned(),
         config,
         geo,
+        identity,
         control,
         inherited: binder.into_inherited(),
         bound,
@@ -174,6 +184,7 @@ impl Bound {
         let context = Context {
             snapshots: snapshots.clone(),
             dns: Arc::new(dns::Counters::new(self.config.dns.udp_workers)),
+            identity: self.identity,
             redirect: Arc::new(redirect::Counters::new()),
             l4: Arc::new(l4::Counters::new()),
             backend: backend.clone(),
@@ -183,6 +194,7 @@ impl Bound {
         context.metrics.replace(vec![
             Arc::new(RuntimeObserved { snapshots: snapshots.clone(), files: files.clone() }),
             context.dns.clone(),
+            context.identity.clone(),
             context.redirect.clone(),
             context.l4.clone(),
             counters.clone(),
