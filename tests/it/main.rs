@@ -1,1 +1,3 @@
-#[test] fn x(){}
+//! Tests of the program from outside: its shape as source, its binary, its documents.
+
+mod tidy;
