@@ -3,3 +3,4 @@
 mod docs;
 #[cfg(test)]
 mod e2e;
+mod tidy;
