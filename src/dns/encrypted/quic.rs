@@ -172,7 +172,7 @@ async fn carry(incoming: Incoming, peer: SocketAddr, server: &Arc<Server>) -> En
     }
     // What was asked is still answered; each stream has its time.
     while let Some(ended) = streams.join_next().await {
-        count_end(server, ended.map(drop));
+        count_panic(server, ended.map(drop));
     }
     connection.close(NO_ERROR, b"");
     end
@@ -194,7 +194,7 @@ async fn converse(
                 match ended {
                     Ok(Ok(())) => continue,
                     Ok(Err(code)) => return (End::Closed, code),
-                    Err(error) => count_end(server, Err(error)),
+                    Err(error) => count_panic(server, Err(error)),
                 }
                 continue;
             }
@@ -213,10 +213,6 @@ async fn converse(
     (End::Closed, NO_ERROR)
 }
 
-fn count_end(server: &Server, ended: Result<(), tokio::task::JoinError>) {
-    count_panic(server, ended);
-}
-
 /// Answers the one query of a stream. An error is one of the whole connection.
 async fn answer(
     mut sender: SendStream,
@@ -227,7 +223,7 @@ async fn answer(
     // The end of the stream is waited for (RFC 9250 §4.2): what follows the query would be an error.
     let read = match timeout(READ_TIMEOUT, receiver.read_to_end(2 + MESSAGE_OCTETS_MAX)).await {
         Ok(Ok(read)) => read,
-        Ok(Err(ReadToEndError::TooLong)) => return Err(PROTOCOL_ERROR),
+        Ok(Err(ReadToEndError::TooLong)) => return reject(&mut sender),
         // The client has taken its query back, or the connection is gone.
         Ok(Err(ReadToEndError::Read(_))) => return Ok(()),
         Err(_) => {
@@ -237,8 +233,9 @@ async fn answer(
             return Ok(());
         }
     };
-    let wire = query_of(&read).ok_or(PROTOCOL_ERROR)?;
-    let framed = answer_framed(server, wire, peer).ok_or(PROTOCOL_ERROR)?;
+    let Some(framed) = query_of(&read).and_then(|wire| answer_framed(server, wire, peer)) else {
+        return reject(&mut sender);
+    };
     let written = async {
         sender.write_all(&framed).await.ok()?;
         sender.finish().ok()?;
@@ -249,6 +246,13 @@ async fn answer(
         server.messages().send_errors.add(1);
     }
     Ok(())
+}
+
+/// Ends the stream and with it the connection. Without a reset the stream would end like one with an empty response.
+fn reject(sender: &mut SendStream) -> Result<(), VarInt> {
+    // It fails only where there is nothing left to reset.
+    let _ = sender.reset(PROTOCOL_ERROR);
+    Err(PROTOCOL_ERROR)
 }
 
 /// The message of a stream: its length, then nothing but the message, whose id is 0 and which asks for no TCP keepalive (RFC 9250 §4.2.1, §4.3.3,
