@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::{self, Config, LoadError},
     control::protocol::{ReloadError, ReloadReport},
-    diagnostic::{Diagnostic, Diagnostics},
+    diagnostic::{Diagnostic, Diagnostics, Severity},
     geo::Geo,
     runtime::services::Listening,
     state::{Event, State},
@@ -315,6 +315,11 @@ impl Loader {
         }
         let old = std::mem::replace(&mut self.config, new);
         self.geo = geo;
+        for key in keys_that_wait(&old, &self.config) {
+            let message = format!("a change of `{key}` takes effect with the next start");
+            let warning = Diagnostic { severity: Severity::Warning, ..Diagnostic::bare(message) };
+            round.warnings.push(warning.hint("restart the server; everything else is in force now"));
+        }
         self.services.start(bound, &self.context, &self.runtime);
         self.services.stop_removed(&self.config, self.config.process.drain_timeout, &self.runtime);
         self.bind_the_rest(errors);
@@ -438,6 +443,17 @@ impl Loader {
     fn with_files<T>(&self, work: impl FnOnce(&mut Files) -> T) -> T {
         work(&mut self.files.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
+}
+
+/// What has changed and is only read at start.
+fn keys_that_wait(old: &Config, new: &Config) -> impl Iterator<Item = &'static str> {
+    let changes = [
+        ("[process] user", old.process.user != new.process.user),
+        ("[control] socket", old.control.socket != new.control.socket),
+        ("[state] dir", old.state_dir != new.state_dir),
+        ("[dns] udp_workers", old.dns.udp_workers != new.dns.udp_workers),
+    ];
+    changes.into_iter().filter(|(_, has_changed)| *has_changed).map(|(key, _)| key)
 }
 
 /// Files that are watched through the kernel.

@@ -1,4 +1,6 @@
-//! Tests of the whole: what a user, an operator or another program meets.
+//! Tests of the whole: through the binary, the library as others see it, and what is written about both.
 
+mod docs;
 #[cfg(test)]
 mod e2e;
+mod tidy;
