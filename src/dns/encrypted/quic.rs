@@ -156,7 +156,11 @@ fn take_up(server: &Arc<Server>, connections: &mut JoinSet<()>, incoming: Incomi
 
 async fn carry(incoming: Incoming, peer: SocketAddr, server: &Arc<Server>) -> End {
     let shaken = async { incoming.accept()?.await };
-    let connection = match timeout(HANDSHAKE_TIMEOUT, shaken).await {
+    let shaken = tokio::select! {
+        shaken = timeout(HANDSHAKE_TIMEOUT, shaken) => shaken,
+        () = server.shutdown.drain.cancelled() => return End::Closed,
+    };
+    let connection = match shaken {
         Ok(Ok(connection)) => connection,
         failed => {
             count_handshake_error(server);

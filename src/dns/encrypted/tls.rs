@@ -69,13 +69,16 @@ pub(super) fn tls13_config(identity: Arc<Identity>, alpn: &[u8]) -> io::Result<S
     Ok(config)
 }
 
-/// The TLS handshake, within its time.
+/// The TLS handshake, within its time. While the server drains there is none: nothing has been asked yet.
 pub(super) async fn shake_hands(
     acceptor: &TlsAcceptor,
     stream: TcpStream,
     server: &Server,
 ) -> Result<TlsStream<TcpStream>, End> {
-    let shaken = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
+    let shaken = tokio::select! {
+        shaken = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => shaken,
+        () = server.shutdown.drain.cancelled() => return Err(End::Closed),
+    };
     if !matches!(shaken, Ok(Ok(_))) {
         count_handshake_error(server);
     }
