@@ -147,7 +147,7 @@ error: unknown country code `UK`
    | ^^
 hint: did you mean `GB`?
 
-error: `us-ca` is not written as a geo key is
+error: unknown geo key `us-ca`
   --> fingerpost.toml:13:1
    |
 13 | us-ca = ["web-eu"]
