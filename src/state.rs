@@ -5,6 +5,8 @@
 
 mod build;
 pub mod saved;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -1,6 +1,6 @@
 //! What is said of mistakes anywhere but in pools.
 
-use super::{EXAMPLE, check};
+use super::{EXAMPLE, check, findings};
 
 #[test]
 fn unknown_key_suggests_the_nearest_or_lists_all() {
@@ -887,4 +887,11 @@ error: listener `web` forwards to pool `web-eu`, where `ams-b`, `ams-c` have no 
 hint: add `port` there: the port that the service has
 "#,
     );
+}
+
+#[test]
+fn endless_mistakes_are_counted_in_the_end() {
+    let toml = format!("version = 1\n[pools.p]\nrealservers = [\n{}]\n", "{ name = 3, address = 4 },\n".repeat(2000));
+    let found = findings(&toml);
+    assert!(found.ends_with("\n\nerror: and 3000 more findings like these"), "{}", &found[found.len() - 200..]);
 }
