@@ -11,6 +11,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
     dns,
     geo::Geo,
+    protect::Secrets,
     state::State,
     zone::directory,
 };
@@ -54,6 +55,10 @@ fn load(path: &Path) -> Result<Outcome, LoadError> {
             Ok((_, warnings)) => findings.extend(warnings),
             Err(unusable) => findings.extend(unusable),
         }
+    }
+    let secret_file = config.dns.cookies.as_ref().and_then(|cookies| cookies.secret_file.as_deref());
+    if let Some(Err(unusable)) = secret_file.map(Secrets::load) {
+        findings.extend(unusable);
     }
     let (mut n_zones, mut n_records) = (0, 0);
     if let Some(zones) = &config.dns.zones {

@@ -21,6 +21,7 @@ use super::{
     cross,
     encrypted::read_encrypted,
     pool::read_pool,
+    protect::{read_cookies, read_rate_limit},
     reader::{Reader, Table, Value, Word, suggest_name},
 };
 use crate::diagnostic::{Diagnostics, Source};
@@ -200,7 +201,16 @@ fn read_dns(root: Table<'_>, folder: &Path, places: &mut Places) -> Dns {
     let cores = thread::available_parallelism().map_or(1, usize::from).min(256);
     let version = Some(concat!("fingerpost ", env!("CARGO_PKG_VERSION")).to_owned());
     let Some(table) = root.get("dns").and_then(|value| value.table("dns")) else {
-        return Dns { listen: Vec::new(), zones: None, udp_workers: cores, version, nsid: None, encrypted: None };
+        return Dns {
+            listen: Vec::new(),
+            zones: None,
+            udp_workers: cores,
+            version,
+            nsid: None,
+            encrypted: None,
+            cookies: None,
+            rate_limit: None,
+        };
     };
     if let Some(value) = table.get("allow_transfer")
         && value.list(Some).is_some_and(|networks| !networks.is_empty())
@@ -208,14 +218,6 @@ fn read_dns(root: Table<'_>, folder: &Path, places: &mut Places) -> Dns {
         value.reject(
             "`allow_transfer` is not supported yet: zone transfer comes with a later version",
             "write `[]`, or remove the line",
-        );
-    }
-    if let Some(value) = table.get("cookies")
-        && value.boolean() == Some(true)
-    {
-        value.reject(
-            "`cookies = true` is not supported yet: DNS cookies come with a later version",
-            "write `false`, or remove the line",
         );
     }
     let zones = table.get("zones").map_or(Some("zones"), |value| value.string());
@@ -228,6 +230,8 @@ fn read_dns(root: Table<'_>, folder: &Path, places: &mut Places) -> Dns {
         encrypted: table
             .get("encrypted")
             .and_then(|value| read_encrypted(value, folder, &mut places.bound, &mut places.bound_for_udp)),
+        cookies: read_cookies(table, folder),
+        rate_limit: read_rate_limit(table),
     }
 }
 
@@ -249,7 +253,7 @@ fn read_redirect(root: Table<'_>, places: &mut Places) -> Redirect {
     }
 }
 
-fn read_network(value: Value<'_>, text: &str) -> Option<IpNet> {
+pub(super) fn read_network(value: Value<'_>, text: &str) -> Option<IpNet> {
     network(text).map_err(|(message, hint)| value.reject(message, hint)).ok()
 }
 

@@ -23,6 +23,7 @@ use tokio::{
 
 use super::{
     Counters,
+    clock::time_since_1970,
     counters::{Connections, Slot},
     encode::{MESSAGE_OCTETS_MAX, Transport},
     respond::{Step, respond},
@@ -281,7 +282,9 @@ thread_local! {
 /// The response to `wire` with its length before it; `None` if there is none.
 pub(super) fn answer_framed(server: &Server, wire: &[u8], peer: SocketAddr) -> Option<Vec<u8>> {
     SCRATCH.with_borrow_mut(|out| {
-        let step = respond(&server.snapshots.load(), wire, peer, server.transport, fastrand::u64(..), out);
+        let snapshot = server.snapshots.load();
+        let (now, random) = (time_since_1970(), fastrand::u64(..));
+        let step = respond(&snapshot, wire, peer, server.transport, now, random, out);
         server.messages().count(&step);
         let Step::Send { n_octets, .. } = step else { return None };
         let mut framed = Vec::with_capacity(2 + n_octets);

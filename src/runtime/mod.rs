@@ -9,6 +9,7 @@ mod limits;
 mod loader;
 mod owner;
 mod privileges;
+mod protection;
 mod services;
 mod sockets;
 
@@ -30,6 +31,7 @@ use self::{
     backend::{Backend, RuntimeObserved},
     loader::{Command, Files, Loader},
     owner::{Owner, OwnerHandle, StateFile},
+    protection::Protector,
     services::{Context, Services},
     sockets::Inherited,
 };
@@ -68,6 +70,7 @@ pub struct Bound {
     config: Arc<Config>,
     geo: Arc<Geo>,
     identity: Arc<dns::Identity>,
+    protector: Protector,
     control: UnixListener,
     inherited: Inherited,
     bound: Vec<services::Bound>,
@@ -102,6 +105,7 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         }
         identity.replace(certificate);
     }
+    let protector = Protector::new(&config.dns).map_err(StartError)?;
     let control = control::socket::bind(&config.control.socket).map_err(|error| {
         Diagnostic::bare(error.to_string())
             .hint("`[control] socket` says where it is; the folder must be writable for the server")
@@ -135,6 +139,7 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         config,
         geo,
         identity,
+        protector,
         control,
         inherited: binder.into_inherited(),
         bound,
@@ -169,6 +174,9 @@ impl Bound {
         let (owner, messages) = OwnerHandle::new();
         let (to_loader, commands) = mpsc::sync_channel(loader::QUEUE_MAX);
         let mut state = State::new(self.config.clone(), self.geo.clone(), self.saved, Timestamp::now());
+        let protected = Event::Protected(self.protector.in_force().clone());
+        // Nothing about it can be refused.
+        drop(state.apply(protected, Timestamp::now()));
         let Some(first) = state.snapshot() else { return };
         let snapshots = Arc::new(ArcSwap::new(first));
         let (targets, targets_seen) = watch::channel(Arc::new(state.targets()));
@@ -207,6 +215,7 @@ impl Bound {
             self.path,
             self.config,
             self.geo,
+            self.protector,
             owner.clone(),
             services,
             context,

@@ -11,6 +11,7 @@ mod health;
 mod l4;
 mod operate;
 mod process;
+mod protocol;
 mod realserver;
 mod redirect;
 mod reload;

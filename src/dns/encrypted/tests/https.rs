@@ -14,10 +14,10 @@ fn header<'r>(response: &'r Response<hyper::body::Incoming>, name: &str) -> &'r 
 }
 
 #[tokio::test]
-async fn rfc8484_4_1_answers_to_get_and_post_are_those_of_tcp() {
+async fn rfc8484_4_1_answers_to_get_and_post_are_carried_as_they_are() {
     let mut server = Server::new(Transport::Https);
     let mut sender = server.connect_https().await;
-    let expected = expected();
+    let expected = expected(Transport::Https);
     for (query, response) in &expected {
         for request in [post(query.clone()), get(&format!("dns={}", URL_SAFE_NO_PAD.encode(query)))] {
             let got = sender.send_request(request).await.expect("response");
