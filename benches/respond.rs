@@ -16,12 +16,12 @@ use fingerpost::{
     snapshot::Snapshot,
 };
 
-use fixture::{NAMES, query, snapshot};
+use fixture::{CpuTime, NAMES, query, snapshot};
 
 /// Queries that are made before; more than fit into a cache that memory is read through.
 const QUERIES: u32 = 65_536;
 
-fn bench(criterion: &mut Criterion) {
+fn bench(criterion: &mut Criterion<CpuTime>) {
     let snapshot = snapshot();
     let mut random = fastrand::Rng::with_seed(4711);
     let mut subnet = || [random.u8(1..224), random.u8(..), random.u8(..)];
@@ -71,5 +71,9 @@ fn check(snapshot: &Snapshot, expected: Kind, queries: &[Vec<u8>]) {
     }
 }
 
-criterion_group!(benches, bench);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = bench
+}
 criterion_main!(benches);

@@ -14,12 +14,12 @@ use fingerpost::{
     types::{RealserverId, Weight},
 };
 
-use fixture::{geo, zone, zone_text};
+use fixture::{CpuTime, geo, zone, zone_text};
 
 /// Names of the zone that is loaded.
 const NAMES: u32 = 10_000;
 
-fn bench_geo(criterion: &mut Criterion) {
+fn bench_geo(criterion: &mut Criterion<CpuTime>) {
     let geo = geo();
     let keys = Continent::ALL.into_iter().zip(1..).map(|(continent, class)| (Key::Continent(continent), Class(class)));
     let rules = Rules { keys: keys.collect(), nets: Vec::new(), default: Class(0) };
@@ -39,7 +39,7 @@ fn bench_geo(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn bench_maglev(criterion: &mut Criterion) {
+fn bench_maglev(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("maglev");
     group.sample_size(10);
     for n_realservers in [3u16, 100, 1000] {
@@ -50,7 +50,7 @@ fn bench_maglev(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn bench_zone(criterion: &mut Criterion) {
+fn bench_zone(criterion: &mut Criterion<CpuTime>) {
     let text = zone_text(NAMES);
     let mut group = criterion.benchmark_group("zone");
     group.sample_size(10);
@@ -59,5 +59,9 @@ fn bench_zone(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bench_geo, bench_maglev, bench_zone);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = bench_geo, bench_maglev, bench_zone
+}
 criterion_main!(benches);

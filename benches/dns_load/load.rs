@@ -61,8 +61,7 @@ pub(crate) fn run(server: SocketAddr, case: &Case, is_strict: bool, duration: Du
         point(&mut headers, &mut iovecs);
         let (flags, timeout) = (libc::MSG_WAITFORONE as _, std::ptr::null_mut());
         // SAFETY: as above, with `answers`.
-        let received =
-            unsafe { libc::recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), BATCH as _, flags, timeout) };
+        let received = unsafe { libc::recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), BATCH as _, flags, timeout) };
         let Ok(n_received) = usize::try_from(received) else {
             load.n_lost += n_waiting as u64;
             n_waiting = 0;
