@@ -20,6 +20,7 @@ use super::{
     check::read_check,
     cross,
     pool::read_pool,
+    protect::{read_cookies, read_rate_limit},
     reader::{Reader, Table, Value, Word, suggest_name},
 };
 use crate::diagnostic::{Diagnostics, Source};
@@ -197,7 +198,15 @@ fn read_dns(root: Table<'_>, folder: &Path, places: &mut Places) -> Dns {
     let cores = thread::available_parallelism().map_or(1, usize::from).min(256);
     let version = Some(concat!("fingerpost ", env!("CARGO_PKG_VERSION")).to_owned());
     let Some(table) = root.get("dns").and_then(|value| value.table("dns")) else {
-        return Dns { listen: Vec::new(), zones: None, udp_workers: cores, version, nsid: None };
+        return Dns {
+            listen: Vec::new(),
+            zones: None,
+            udp_workers: cores,
+            version,
+            nsid: None,
+            cookies: None,
+            rate_limit: None,
+        };
     };
     if let Some(value) = table.get("allow_transfer")
         && value.list(Some).is_some_and(|networks| !networks.is_empty())
@@ -207,14 +216,6 @@ fn read_dns(root: Table<'_>, folder: &Path, places: &mut Places) -> Dns {
             "write `[]`, or remove the line",
         );
     }
-    if let Some(value) = table.get("cookies")
-        && value.boolean() == Some(true)
-    {
-        value.reject(
-            "`cookies = true` is not supported yet: DNS cookies come with a later version",
-            "write `false`, or remove the line",
-        );
-    }
     let zones = table.get("zones").map_or(Some("zones"), |value| value.string());
     Dns {
         listen: read_listen(table, 53, places),
@@ -222,6 +223,8 @@ fn read_dns(root: Table<'_>, folder: &Path, places: &mut Places) -> Dns {
         udp_workers: table.get("udp_workers").and_then(|value| value.integer(1..=256)).unwrap_or(cores),
         version: read_text_or_off(table.get("version"), version),
         nsid: read_text_or_off(table.get("nsid"), None),
+        cookies: read_cookies(table, folder),
+        rate_limit: read_rate_limit(table),
     }
 }
 
@@ -243,7 +246,7 @@ fn read_redirect(root: Table<'_>, places: &mut Places) -> Redirect {
     }
 }
 
-fn read_network(value: Value<'_>, text: &str) -> Option<IpNet> {
+pub(super) fn read_network(value: Value<'_>, text: &str) -> Option<IpNet> {
     network(text).map_err(|(message, hint)| value.reject(message, hint)).ok()
 }
 

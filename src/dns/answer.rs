@@ -21,9 +21,9 @@ pub const CLASS_CH: u16 = 3;
 /// Class ANY, answered as IN.
 pub const CLASS_ANY: u16 = 255;
 /// Query type IXFR.
-const IXFR: u16 = 251;
+pub(super) const IXFR: u16 = 251;
 /// Query type AXFR.
-const AXFR: u16 = 252;
+pub(super) const AXFR: u16 = 252;
 /// Query type ANY.
 pub const ANY: u16 = 255;
 
@@ -96,11 +96,15 @@ pub enum Kind {
     NotImp,
     /// An unknown EDNS version.
     BadVers,
+    /// A client that asks for nothing but a cookie, or that must get one first.
+    Cookie,
+    /// A client whose network is sent too much already: TC, or BADCOOKIE if it knows cookies.
+    Slip,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 14] = [
         Self::Static,
         Self::Pool,
         Self::Referral,
@@ -113,6 +117,8 @@ impl Kind {
         Self::FormErr,
         Self::NotImp,
         Self::BadVers,
+        Self::Cookie,
+        Self::Slip,
     ];
 
     /// As a metric's label.
@@ -130,6 +136,8 @@ impl Kind {
             Self::FormErr => "formerr",
             Self::NotImp => "notimp",
             Self::BadVers => "badvers",
+            Self::Cookie => "cookie",
+            Self::Slip => "slip",
         }
     }
 }

@@ -10,6 +10,7 @@ mod health;
 mod l4;
 mod operate;
 mod process;
+mod protocol;
 mod realserver;
 mod redirect;
 mod reload;
