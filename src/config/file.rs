@@ -40,8 +40,10 @@ pub(super) struct Places {
     pub(super) listener_pools: Vec<Range<usize>>,
     /// The value of `scheduler` of each listener that has one.
     pub(super) schedulers: Vec<Option<Range<usize>>>,
-    /// Every address that is bound for TCP.
+    /// Every address that is bound for TCP by something other than a listener.
     pub(super) bound: Vec<(SocketAddr, Range<usize>)>,
+    /// Every address that a listener binds.
+    pub(super) listener_binds: Vec<(SocketAddr, Range<usize>)>,
     /// Every address that is bound for UDP, those of `dns.listen` left out: they are bound for TCP as well.
     pub(super) bound_for_udp: Vec<(SocketAddr, Range<usize>)>,
     /// The name of each check.
@@ -323,7 +325,7 @@ fn read_listener(context: &Context<'_>, word: &Word<'_>, value: Value<'_>, place
     let idle_timeout = read_duration(table, "idle_timeout", Duration::from_secs(300));
     let connect_timeout = read_duration(table, "connect_timeout", Duration::from_secs(2));
     let max_connections = read_max_connections(table);
-    places.bound.extend(bind.clone());
+    places.listener_binds.extend(bind.clone());
     // Only here does a listener that lacks something end: all that is wrong with it has been told.
     let ((bind, _), (pool, pool_span)) = bind.zip(pool)?;
     places.listener_pools.push(pool_span);
