@@ -87,7 +87,7 @@ fn field<'s>(shown: &'s str, start: &str) -> &'s str {
 }
 
 fn rcode(shown: &str) -> &str {
-    field(shown, "status: ")
+    field(shown, "opcode: QUERY; status: ")
 }
 
 fn flags(shown: &str) -> &str {
