@@ -172,7 +172,8 @@ fn excerpt(text: &str, span: Range<usize>) -> (&str, usize, Range<usize>) {
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let line_end = start + after.find(['\n', '\r']).unwrap_or(after.len());
     let line = text.get(line_start..line_end).unwrap_or_default();
-    let end = (span.end.clamp(start, line_end)..=line_end).find(|&byte| text.is_char_boundary(byte)).unwrap_or(line_end);
+    let end =
+        (span.end.clamp(start, line_end)..=line_end).find(|&byte| text.is_char_boundary(byte)).unwrap_or(line_end);
     (line, before.bytes().filter(|&byte| byte == b'\n').count() + 1, start - line_start..end - line_start)
 }
 
@@ -185,7 +186,8 @@ mod tests {
         let text = "version = 1\n[listeners.web]\npool = \"web-eu\"\n".to_owned();
         let at = text.find("\"web-eu\"").expect("value");
         let source = Source::new(Path::new("two-sites.toml"), text);
-        let error = Diagnostic::error(&source, at..at + 8, "unknown pool `web-eu`").hint("pools defined here: `web-us`");
+        let error =
+            Diagnostic::error(&source, at..at + 8, "unknown pool `web-eu`").hint("pools defined here: `web-us`");
         let expected = "error: unknown pool `web-eu`\n --> two-sites.toml:3:8\n  |\n3 | pool = \"web-eu\"\n  |        ^^^^^^^^\n\
                         hint: pools defined here: `web-us`";
         assert_eq!(error.to_string(), expected);

@@ -136,7 +136,8 @@ fn parse_labels(text: &str) -> Result<(Vec<u8>, bool), NameError> {
                 if first.is_ascii_digit() {
                     let rest = [bytes.next(), bytes.next()].map(|digit| digit.filter(u8::is_ascii_digit));
                     let [Some(second), Some(third)] = rest else { return Err(NameError::Escape) };
-                    let value = [first, second, third].iter().fold(0u16, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+                    let value =
+                        [first, second, third].iter().fold(0u16, |sum, digit| sum * 10 + u16::from(digit - b'0'));
                     label.push(u8::try_from(value).map_err(|_| NameError::Escape)?.to_ascii_lowercase());
                 } else {
                     label.push(first.to_ascii_lowercase());
