@@ -41,7 +41,7 @@ const N_QUERIES: usize = 12_000;
 /// Parents; about half of them have a child zone.
 const N_PARENTS: usize = 80;
 /// Different kinds of differences that are printed.
-const SHOWN_MAX: usize = 12;
+const SHOWN_MAX: usize = 400;
 /// Wait after the last reply before a packet is asked again or counts as unanswered.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// How often a packet is asked over UDP until it counts as unanswered.
