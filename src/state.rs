@@ -5,6 +5,8 @@
 
 mod build;
 pub mod saved;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -20,6 +22,7 @@ use crate::{
     geo::Geo,
     health::{Checked, Outcome, Target},
     name::Name,
+    protect::Protection,
     snapshot::{Identity, Listener, Pool, Snapshot},
     types::{Admin, Family, Generation, Health, PoolId, RealserverId},
     zone::{ServedZone, Zone, ZoneSet},
@@ -32,6 +35,8 @@ pub enum Event {
     Configured(Arc<Config>, Arc<Geo>),
     /// The geo databases were read again.
     GeoLoaded(Arc<Geo>),
+    /// What DNS does about forged and too many queries has changed: other settings, or other secrets.
+    Protected(Arc<Protection>),
     /// A zone was read, for the first time or again.
     ZoneLoaded(Arc<Zone>),
     /// A zone's file is gone.
@@ -115,6 +120,7 @@ struct Loaded {
 pub struct State {
     config: Arc<Config>,
     geo: Arc<Geo>,
+    protection: Arc<Protection>,
     zones: BTreeMap<Name, Loaded>,
     checked: HashMap<Target, Checked>,
     /// Health from before a restart or from under another check, taken up when targets are indexed.
@@ -133,12 +139,13 @@ pub struct State {
 }
 
 impl State {
-    /// A state with a configuration, and with what was saved before a restart. Zones come as events.
+    /// A state with a configuration, and with what was saved before a restart. Zones come as events, and so does protection.
     pub fn new(config: Arc<Config>, geo: Arc<Geo>, saved: saved::Saved, now: Timestamp) -> Self {
         let (overrides, restored) = saved.into_parts();
         let mut state = Self {
             config: config.clone(),
             geo: geo.clone(),
+            protection: Arc::default(),
             zones: BTreeMap::new(),
             checked: HashMap::new(),
             restored,
@@ -162,6 +169,11 @@ impl State {
             Event::Configured(config, geo) => self.try_configure(config, geo),
             Event::GeoLoaded(geo) => {
                 self.configure(self.config.clone(), geo);
+                Ok(Vec::new())
+            }
+            Event::Protected(protection) => {
+                self.protection = protection;
+                self.is_changed = true;
                 Ok(Vec::new())
             }
             Event::ZoneLoaded(zone) => self.load_zone(zone),
@@ -205,6 +217,7 @@ impl State {
             pools: self.pools.clone().into(),
             geo: self.geo.clone(),
             identity: Arc::new(identity),
+            protection: self.protection.clone(),
             redirect: Arc::new(self.config.redirect.clone()),
             listeners: listeners.into(),
         }))

@@ -18,23 +18,31 @@ use hyper::{
     Method, Request, Response, StatusCode, body::Bytes, body::Incoming, server::conn::http1, service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{signal::unix::SignalKind, task::JoinSet};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
+};
 
 use super::{FAILED, LogFormat, OK, print, serve::start_logging};
 use crate::{runtime, shutdown::Shutdown};
 
 /// Connections that a little realserver serves at once.
 const CONNECTIONS_MAX: usize = 256;
+/// Tries to find ports that are still free when they are bound.
+const SET_UP_TRIES: usize = 5;
 /// Longest time of one connection to a little realserver.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs the demo until Ctrl-C, or for so many seconds.
 pub(super) fn demo(seconds: Option<u64>) -> u8 {
-    start_logging(LogFormat::Text, "warn");
-    let outcome = Scene::new().and_then(|scene| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // The folder goes while it is still watched, and what the watcher says to that is nobody's concern.
+    start_logging(LogFormat::Text, "warn,notify=error");
+    let outcome = tokio::runtime::Builder::new_multi_thread().enable_all().build().and_then(|runtime| {
         let _context = runtime.enter();
-        play(&runtime, &scene, seconds)
+        // Before there is anything that Ctrl-C could leave behind.
+        let signals = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
+        let (scene, stage) = set_up()?;
+        play(&runtime, &scene, stage, signals, seconds)
     });
     match outcome {
         Ok(()) => OK,
@@ -43,6 +51,26 @@ pub(super) fn demo(seconds: Option<u64>) -> u8 {
             FAILED
         }
     }
+}
+
+/// Picks ports and binds them. In between another program may take one, as a second demo would: then others are picked.
+fn set_up() -> io::Result<(Scene, Stage)> {
+    let mut tries_left = SET_UP_TRIES;
+    loop {
+        tries_left -= 1;
+        let scene = Scene::new()?;
+        match scene.bind() {
+            Ok(stage) => return Ok((scene, stage)),
+            Err(_) if tries_left > 0 => {}
+            Err(problem) => return Err(problem),
+        }
+    }
+}
+
+/// Everything that the demo serves, bound.
+struct Stage {
+    realservers: Vec<TcpListener>,
+    server: runtime::Bound,
 }
 
 /// Everything that the demo puts somewhere: ports, and a folder that goes when this does.
@@ -85,6 +113,12 @@ impl Scene {
         Ok(scene)
     }
 
+    fn bind(&self) -> io::Result<Stage> {
+        let realservers = self.realservers.iter().map(TcpListener::bind).collect::<io::Result<_>>()?;
+        let server = runtime::bind(&self.config_path()).map_err(io::Error::other)?;
+        Ok(Stage { realservers, server })
+    }
+
     fn config_path(&self) -> PathBuf {
         self.folder.join("fingerpost.toml")
     }
@@ -107,6 +141,7 @@ zones = "zones"
 databases = [{database}]
 [redirect]
 listen = ["{redirect}"]
+max_connections = 100
 [control]
 socket = "control.sock"
 listen = "{control}"
@@ -146,7 +181,7 @@ check = "web"
         }
         let _ = writeln!(
             text,
-            "\n# the last hop: TCP, carried to the same realservers\n[listeners.web]\nbind = \"{listener}\"\npool = \"web\""
+            "\n# the last hop: TCP, carried to the same realservers\n[listeners.web]\nbind = \"{listener}\"\npool = \"web\"\nmax_connections = 100"
         );
         text
     }
@@ -154,8 +189,7 @@ check = "web"
     fn introduction(&self) -> String {
         let Self { dns, redirect, listener, control, folder, .. } = self;
         let program = std::env::current_exe().unwrap_or_else(|_| "fingerpost".into());
-        let (program, config, zone) = (program.display(), self.config_path(), self.zone_path());
-        let (config, zone) = (config.display(), zone.display());
+        let [program, config, zone] = [program, self.config_path(), self.zone_path()].map(|path| quoted(&path));
         let dig = format!("dig @{} -p {}", dns.ip(), dns.port());
         let second = self.realservers.get(1).map_or(String::new(), ToString::to_string);
         let geo = if self.geo_database.is_some() {
@@ -219,6 +253,13 @@ default = ["eu", "us", "asia"]
 
 "#;
 
+/// A path as a shell reads it back.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte));
+    if is_plain { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
 /// This port if it is free, else any.
 fn free_tcp(ip: Ipv4Addr, port: u16) -> io::Result<SocketAddr> {
     TcpListener::bind((ip, port)).or_else(|_| TcpListener::bind((ip, 0)))?.local_addr()
@@ -236,10 +277,15 @@ fn free_dns(port: u16) -> io::Result<SocketAddr> {
     Err(io::Error::new(io::ErrorKind::AddrInUse, "no free port for DNS"))
 }
 
-fn play(runtime: &tokio::runtime::Runtime, scene: &Scene, seconds: Option<u64>) -> io::Result<()> {
+fn play(
+    runtime: &tokio::runtime::Runtime,
+    scene: &Scene,
+    stage: Stage,
+    [mut interrupt, mut terminate]: [Signal; 2],
+    seconds: Option<u64>,
+) -> io::Result<()> {
     let mut realservers = JoinSet::new();
-    for (name, address) in ["a", "b", "c"].into_iter().zip(&scene.realservers) {
-        let listener = TcpListener::bind(address)?;
+    for ((name, address), listener) in ["a", "b", "c"].into_iter().zip(&scene.realservers).zip(stage.realservers) {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         realservers.spawn_on(
@@ -247,13 +293,10 @@ fn play(runtime: &tokio::runtime::Runtime, scene: &Scene, seconds: Option<u64>) 
             runtime.handle(),
         );
     }
-    let bound = runtime::bind(&scene.config_path()).map_err(io::Error::other)?;
     runtime.block_on(async {
         let shutdown = Shutdown::new();
         let introduction = scene.introduction();
-        let server = bound.run(shutdown.clone(), move |_, _| print(&introduction));
-        let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt())?;
-        let mut terminate = tokio::signal::unix::signal(SignalKind::terminate())?;
+        let server = stage.server.run(shutdown.clone(), move |_, _| print(&introduction));
         let stop = async {
             let time_is_up = tokio::time::sleep(Duration::from_secs(seconds.unwrap_or(0)));
             tokio::select! {

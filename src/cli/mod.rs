@@ -25,24 +25,30 @@ const UNREACHABLE: u8 = 2;
 /// Answers A and AAAA from weighted, health-checked pools of realservers, sends browsers on by HTTP 302, and carries TCP over the last hop:
 /// three ways, one decision.
 #[derive(Debug, Parser)]
-#[command(name = "fingerpost", version, max_term_width = 110, arg_required_else_help = true)]
+#[command(
+    name = "fingerpost",
+    version,
+    max_term_width = 110,
+    arg_required_else_help = true,
+    after_help = "Exit status: 0 done; 1 mistakes were found, or the server refused; 2 a file could not be read, or no server answers"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// The configuration; commands to a running server find its control socket there
+    /// The configuration; commands to a running server find its control socket in it
     #[arg(long, global = true, value_name = "FILE", default_value = "fingerpost.toml")]
     config: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve: DNS, redirector, L4 listeners, checks
+    /// Run the server: DNS, redirector, L4 listeners, health checks
     ///
     /// Configuration, zones and geo databases are reloaded when they change, and on SIGHUP. SIGTERM and SIGINT drain and stop.
     /// The environment variable FINGERPOST_LOG sets what is logged (`warn`, `info`, `debug`, `fingerpost::dns=debug,info`).
     Serve {
         /// How log records are written to standard error
-        #[arg(long, value_enum, default_value_t)]
+        #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
         log_format: LogFormat,
     },
     /// Check the configuration, its zones and databases, and report every mistake
@@ -56,7 +62,7 @@ enum Command {
         #[arg(long, conflicts_with = "print")]
         json: bool,
     },
-    /// Show the whole product on loopback: realservers, zone, DNS, redirector, listener; no root
+    /// Try everything out on loopback, with realservers of its own and lines to paste; needs no root
     Demo {
         /// Stop by itself after so many seconds
         #[arg(long, value_name = "SECONDS")]
@@ -68,14 +74,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Say what a client would be answered, and why; takes no turn of a round robin
+    /// Say what a client would get, and why; takes no turn of a round robin
     Explain {
         /// The name that is asked for; with `--via l4` also the name of a listener
         name: String,
         /// The record type
         #[arg(value_name = "TYPE", default_value = "A")]
         rtype: String,
-        /// The peer: the resolver's address for dns, the browser's or client's for the others
+        /// Who asks: for dns the resolver's address, else the client's own; 127.0.0.1 if not given
         #[arg(long, value_name = "IP")]
         client: Option<IpAddr>,
         /// The client's network as the resolver tells it (EDNS Client Subnet)
@@ -88,13 +94,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Let a realserver take nothing new; what runs, runs on
+    /// Give a realserver nothing new; what runs, runs on, and it is still probed
     Drain(SetAdmin),
-    /// Take a realserver out altogether: no traffic, no probes
+    /// Take a realserver out altogether: no traffic even if all others are down, and no probes
     Maint(SetAdmin),
     /// Take `drain` or `maint` back
     Ready(SetReady),
     /// Read configuration, zones and databases again; returns when the outcome is known
+    ///
+    /// Changed files are reloaded without being told; this also says what came of it.
     Reload {
         /// Print the outcome as one JSON object
         #[arg(long)]
@@ -104,10 +112,10 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct SetAdmin {
-    /// Which one
+    /// The realserver, such as `web/ams-10`
     #[arg(value_name = "POOL/REALSERVER")]
     target: String,
-    /// When it ends by itself: `2026-12-24T06:00Z`, `06:00` (UTC), or `30m`, `2h`, `1d` from now
+    /// When it ends by itself: `30m`, `2h`, `1d` from now, `06:00` (UTC), or `2026-12-24T06:00Z`
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     /// Why; shown by `status` and `explain`
@@ -117,7 +125,7 @@ struct SetAdmin {
 
 #[derive(Debug, clap::Args)]
 struct SetReady {
-    /// Which one
+    /// The realserver, such as `web/ams-10`
     #[arg(value_name = "POOL/REALSERVER")]
     target: String,
 }

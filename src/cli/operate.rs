@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::Path};
 
 use ipnet::IpNet;
-use jiff::Timestamp;
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 use super::{FAILED, OK, UNREACHABLE, print};
 use crate::{
@@ -65,7 +65,7 @@ pub(super) fn set_admin(
     reason: Option<String>,
 ) -> u8 {
     let until = match until.map(|text| until::parse_until(text, Timestamp::now())).transpose() {
-        Ok(until) => until,
+        Ok(until) => until.map(whole_second),
         Err(problem) => {
             eprintln!("error: {problem}");
             return FAILED;
@@ -79,6 +79,11 @@ pub(super) fn set_admin(
         }
         Ok(other) => refused(other),
     }
+}
+
+/// The next whole second: nobody means the fraction that "now" happens to have, and everybody would have to read it.
+fn whole_second(time: Timestamp) -> Timestamp {
+    time.round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil)).unwrap_or(time)
 }
 
 pub(super) fn reload(config: &Path, as_json: bool) -> u8 {

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::SocketAddr,
-    ops::Range,
 };
 
 use super::{Answers, CheckKind, Config, Members, Policy, PoolIndex, PoolsPolicy, file::Places, reader::Reader};
@@ -15,7 +14,7 @@ pub(super) fn check(reader: &Reader<'_>, config: &Config, places: &Places) {
     check_realserver_names(reader, config, places);
     check_probe_ports(reader, config, places);
     check_listeners(reader, config, places);
-    check_bound_addresses(reader, &places.bound);
+    check_bound_addresses(reader, places);
     if !config.redirect.listen.is_empty() && config.dns.zones.is_none() {
         let span = places
             .bound
@@ -208,9 +207,20 @@ fn collect_pools(config: &Config, pool: PoolIndex) -> BTreeSet<PoolIndex> {
     found
 }
 
-fn check_bound_addresses(reader: &Reader<'_>, bound: &[(SocketAddr, Range<usize>)]) {
-    for (index, (address, span)) in bound.iter().enumerate() {
-        if let Some((other, other_span)) = bound.iter().take(index).find(|(other, _)| overlaps(*address, *other)) {
+/// Of two addresses only one can be bound if they overlap, with one exception: a listener on an address of its own beside a service on the
+/// wildcard. There the kernel gives each connection to the more specific socket, and that is what is meant.
+fn check_bound_addresses(reader: &Reader<'_>, places: &Places) {
+    let services = places.bound.iter().map(|place| (place, false));
+    let all: Vec<_> = services.chain(places.listener_binds.iter().map(|place| (place, true))).collect();
+    for (index, ((address, span), is_listener)) in all.iter().enumerate() {
+        let collides = |other: SocketAddr, is_other_listener: bool| {
+            let is_beside =
+                *is_listener && !is_other_listener && other.ip().is_unspecified() && !address.ip().is_unspecified();
+            overlaps(*address, other) && !is_beside
+        };
+        let mut before = all.iter().take(index);
+        if let Some(((other, other_span), _)) = before.find(|((other, _), is_listener)| collides(*other, *is_listener))
+        {
             let line = reader.line(other_span);
             let message = if address == other {
                 format!("`{address}` is bound twice, here and in line {line}")

@@ -20,6 +20,7 @@ use super::{
     check::read_check,
     cross,
     pool::read_pool,
+    protect::{read_cookies, read_rate_limit},
     reader::{Reader, Table, Value, Word, suggest_name},
 };
 use crate::diagnostic::{Diagnostics, Source};
@@ -38,8 +39,10 @@ pub(super) struct Places {
     pub(super) listener_pools: Vec<Range<usize>>,
     /// The value of `scheduler` of each listener that has one.
     pub(super) schedulers: Vec<Option<Range<usize>>>,
-    /// Every address that is bound for TCP.
+    /// Every address that is bound for TCP by something other than a listener.
     pub(super) bound: Vec<(SocketAddr, Range<usize>)>,
+    /// Every address that a listener binds.
+    pub(super) listener_binds: Vec<(SocketAddr, Range<usize>)>,
     /// The name of each check.
     pub(super) checks: Vec<Range<usize>>,
 }
@@ -197,7 +200,15 @@ fn read_dns(root: Table<'_>, folder: &Path, places: &mut Places) -> Dns {
     let cores = thread::available_parallelism().map_or(1, usize::from).min(256);
     let version = Some(concat!("fingerpost ", env!("CARGO_PKG_VERSION")).to_owned());
     let Some(table) = root.get("dns").and_then(|value| value.table("dns")) else {
-        return Dns { listen: Vec::new(), zones: None, udp_workers: cores, version, nsid: None };
+        return Dns {
+            listen: Vec::new(),
+            zones: None,
+            udp_workers: cores,
+            version,
+            nsid: None,
+            cookies: None,
+            rate_limit: None,
+        };
     };
     if let Some(value) = table.get("allow_transfer")
         && value.list(Some).is_some_and(|networks| !networks.is_empty())
@@ -207,14 +218,6 @@ fn read_dns(root: Table<'_>, folder: &Path, places: &mut Places) -> Dns {
             "write `[]`, or remove the line",
         );
     }
-    if let Some(value) = table.get("cookies")
-        && value.boolean() == Some(true)
-    {
-        value.reject(
-            "`cookies = true` is not supported yet: DNS cookies come with a later version",
-            "write `false`, or remove the line",
-        );
-    }
     let zones = table.get("zones").map_or(Some("zones"), |value| value.string());
     Dns {
         listen: read_listen(table, 53, places),
@@ -222,6 +225,8 @@ fn read_dns(root: Table<'_>, folder: &Path, places: &mut Places) -> Dns {
         udp_workers: table.get("udp_workers").and_then(|value| value.integer(1..=256)).unwrap_or(cores),
         version: read_text_or_off(table.get("version"), version),
         nsid: read_text_or_off(table.get("nsid"), None),
+        cookies: read_cookies(table, folder),
+        rate_limit: read_rate_limit(table),
     }
 }
 
@@ -243,7 +248,7 @@ fn read_redirect(root: Table<'_>, places: &mut Places) -> Redirect {
     }
 }
 
-fn read_network(value: Value<'_>, text: &str) -> Option<IpNet> {
+pub(super) fn read_network(value: Value<'_>, text: &str) -> Option<IpNet> {
     network(text).map_err(|(message, hint)| value.reject(message, hint)).ok()
 }
 
@@ -313,7 +318,7 @@ fn read_listener(context: &Context<'_>, word: &Word<'_>, value: Value<'_>, place
     let idle_timeout = read_duration(table, "idle_timeout", Duration::from_secs(300));
     let connect_timeout = read_duration(table, "connect_timeout", Duration::from_secs(2));
     let max_connections = read_max_connections(table);
-    places.bound.extend(bind.clone());
+    places.listener_binds.extend(bind.clone());
     // Only here does a listener that lacks something end: all that is wrong with it has been told.
     let ((bind, _), (pool, pool_span)) = bind.zip(pool)?;
     places.listener_pools.push(pool_span);

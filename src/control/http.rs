@@ -1,7 +1,7 @@
 //! Read only over HTTP: `/metrics`, `/health`, `/api/v1/status`, `/api/v1/explain` and a dashboard at `/`. Nothing here can change
 //! anything; that is what the socket is for.
 //!
-//! A connection is for one request and lives for [`CONNECTION_TIMEOUT`] at most, so that no slow client holds a place.
+//! A connection is for one request and lives for 30 seconds at most, so that no slow client holds a place.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 

@@ -21,9 +21,9 @@ pub const CLASS_CH: u16 = 3;
 /// Class ANY, answered as IN.
 pub const CLASS_ANY: u16 = 255;
 /// Query type IXFR.
-const IXFR: u16 = 251;
+pub(super) const IXFR: u16 = 251;
 /// Query type AXFR.
-const AXFR: u16 = 252;
+pub(super) const AXFR: u16 = 252;
 /// Query type ANY.
 pub const ANY: u16 = 255;
 
@@ -96,11 +96,15 @@ pub enum Kind {
     NotImp,
     /// An unknown EDNS version.
     BadVers,
+    /// A client that asks for nothing but a cookie, or that must get one first.
+    Cookie,
+    /// A client whose network is sent too much already: TC, or BADCOOKIE if it knows cookies.
+    Slip,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 14] = [
         Self::Static,
         Self::Pool,
         Self::Referral,
@@ -113,6 +117,8 @@ impl Kind {
         Self::FormErr,
         Self::NotImp,
         Self::BadVers,
+        Self::Cookie,
+        Self::Slip,
     ];
 
     /// As a metric's label.
@@ -130,6 +136,8 @@ impl Kind {
             Self::FormErr => "formerr",
             Self::NotImp => "notimp",
             Self::BadVers => "badvers",
+            Self::Cookie => "cookie",
+            Self::Slip => "slip",
         }
     }
 }
@@ -212,7 +220,9 @@ pub(super) fn is_same_rrset(left: Rrset<'_>, right: Rrset<'_>) -> bool {
 }
 
 impl<'s> Answer<'s> {
-    fn refused() -> Self {
+    /// REFUSED, for [`answer`] to fill.
+    #[inline]
+    pub fn refused() -> Self {
         Self {
             rcode: Rcode::Refused,
             is_authoritative: false,
@@ -263,17 +273,17 @@ impl<'s> Answer<'s> {
     }
 }
 
-/// Answers `query`, asked for `client`. Reads nothing but the snapshot; with [`Turn::Peek`] it leaves no trace there either.
-pub fn answer<'s>(snapshot: &'s Snapshot, query: &Query<'_>, client: &Client) -> Answer<'s> {
-    let mut answer = Answer::refused();
+/// Answers `query`, asked for `client`, into `answer`, which refuses so far: it is large, and would be moved about as a returned value.
+///
+/// Reads nothing but the snapshot; with [`Turn::Peek`] it leaves no trace there either.
+pub fn answer<'s>(snapshot: &'s Snapshot, query: &Query<'_>, client: &Client, answer: &mut Answer<'s>) {
     match (query.qclass, query.qtype) {
         // Zone transfer is not for everybody, and not for UDP.
         (CLASS_IN | CLASS_ANY, AXFR | IXFR) => {}
-        (CLASS_IN | CLASS_ANY, _) => chain::follow(snapshot, query, client, &mut answer),
-        (CLASS_CH, _) => identify(snapshot, query, &mut answer),
+        (CLASS_IN | CLASS_ANY, _) => chain::follow(snapshot, query, client, answer),
+        (CLASS_CH, _) => identify(snapshot, query, answer),
         _ => {}
     }
-    answer
 }
 
 /// The client of a query as [`select`](crate::select::select) wants it.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{
-    answer::{Answer, CLASS_IN, Content, Kind, Owner, answer},
+    answer::{self, Answer, CLASS_IN, Content, Kind, Owner},
     header::Rcode,
     query::Query,
 };
@@ -53,7 +53,8 @@ pub fn explain_answer(snapshot: &Snapshot, qname: &Name, qtype: u16, client: &Cl
     question.extend_from_slice(&qtype.to_be_bytes());
     question.extend_from_slice(&CLASS_IN.to_be_bytes());
     let Some(query) = Query::from_question(&question) else { return unreadable(qname) };
-    let answer = answer(snapshot, &query, &Client { turn: Turn::Peek, ..*client });
+    let mut answer = Answer::refused();
+    answer::answer(snapshot, &query, &Client { turn: Turn::Peek, ..*client }, &mut answer);
     explained(&answer, &query)
 }
 

@@ -105,11 +105,13 @@ pub enum Rcode {
     YxDomain = 6,
     /// BADVERS (RFC 6891 §9): does not fit into a header, so that it takes an OPT record.
     BadVers = 16,
+    /// BADCOOKIE (RFC 7873 §8): come again with the cookie that comes with this.
+    BadCookie = 23,
 }
 
 impl Rcode {
     /// All of them.
-    pub const ALL: [Rcode; 8] = [
+    pub const ALL: [Rcode; 9] = [
         Self::NoError,
         Self::FormErr,
         Self::ServFail,
@@ -118,6 +120,7 @@ impl Rcode {
         Self::Refused,
         Self::YxDomain,
         Self::BadVers,
+        Self::BadCookie,
     ];
 
     /// The four bits in the header.
@@ -141,6 +144,7 @@ impl Rcode {
             Self::Refused => "REFUSED",
             Self::YxDomain => "YXDOMAIN",
             Self::BadVers => "BADVERS",
+            Self::BadCookie => "BADCOOKIE",
         }
     }
 }

@@ -106,7 +106,7 @@ impl Batch {
             header.msg_hdr.msg_iov = iovec;
             header.msg_hdr.msg_iovlen = 1;
             header.msg_hdr.msg_control = control.as_mut_ptr().cast();
-            header.msg_hdr.msg_controllen = size_of_val(control);
+            header.msg_hdr.msg_controllen = size_of_val(control) as _;
             header.msg_hdr.msg_flags = 0;
         }
         // SAFETY: the descriptor is open; each of the BATCH headers points at buffers in `self.buffers`, with their sizes, and nothing else
@@ -120,7 +120,7 @@ impl Batch {
             *lengths = Lengths {
                 wire: header.msg_len as usize,
                 peer: header.msg_hdr.msg_namelen,
-                control: header.msg_hdr.msg_controllen,
+                control: header.msg_hdr.msg_controllen as _,
             };
             leave_interface_open(&mut header.msg_hdr);
         }
@@ -166,7 +166,7 @@ impl Batch {
             header.msg_hdr.msg_iov = iovec;
             header.msg_hdr.msg_iovlen = 1;
             header.msg_hdr.msg_control = control.as_mut_ptr().cast();
-            header.msg_hdr.msg_controllen = lengths.control.min(size_of_val(control));
+            header.msg_hdr.msg_controllen = lengths.control.min(size_of_val(control)) as _;
             header.msg_hdr.msg_flags = 0;
             n_headers += 1;
         }

@@ -7,15 +7,20 @@
 mod additional;
 pub mod answer;
 mod chain;
+mod clock;
 mod compress;
 mod counters;
 pub mod ecs;
 pub mod encode;
 mod explain;
+mod guard;
 pub mod header;
 #[cfg(test)]
 mod loopback_tests;
 mod mmsg;
+pub mod options;
+#[cfg(test)]
+mod protocol_tests;
 pub mod query;
 mod respond;
 mod tcp;
@@ -26,9 +31,11 @@ mod tests;
 mod udp;
 
 pub use answer::Kind;
+pub use clock::time_since_1970;
 pub use counters::Counters;
 pub use encode::Transport;
 pub use explain::{Explained, ExplainedPool, explain_answer};
+pub use guard::CookieStatus;
 pub use header::Rcode;
 pub use query::DropReason;
 pub use respond::{Outcome, Step, respond};

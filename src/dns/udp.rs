@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     Counters,
+    clock::time_since_1970,
     counters::Slot,
     encode::Transport,
     mmsg::{self, Batch},
@@ -72,9 +73,10 @@ fn serve(socket: &UdpSocket, snapshots: &Snapshots, counters: &Slot, shutdown: &
             }
         };
         let snapshot = snapshots.load();
+        let now = time_since_1970();
         for index in 0..n_received {
             let Some((wire, peer, out)) = batch.datagram(index) else { continue };
-            let step = respond(&snapshot, wire, peer, Transport::Udp, random.u64(..), out);
+            let step = respond(&snapshot, wire, peer, Transport::Udp, now, random.u64(..), out);
             counters.count(&step);
             if let Step::Send { n_octets, .. } = step {
                 batch.reply(index, n_octets);

@@ -97,7 +97,13 @@ impl Services {
         let mut missing = keys(config);
         missing.retain(|key| !self.running.contains_key(key));
         for key in missing {
-            match self.bind(key, config.dns.udp_workers) {
+            let mut own = self.running.keys().chain(bound.iter().map(|bound: &Bound| &bound.key));
+            let is_beside = own.any(|own| {
+                own.address.ip().is_unspecified()
+                    && own.address.port() == key.address.port()
+                    && own.address != key.address
+            });
+            match self.bind(key, config.dns.udp_workers, is_beside) {
                 Ok(service) => bound.push(service),
                 Err(error) => errors.push(error),
             }
@@ -105,13 +111,15 @@ impl Services {
         if errors.is_empty() { Ok(bound) } else { Err(errors) }
     }
 
-    fn bind(&mut self, key: Key, n_udp_workers: usize) -> Result<Bound, BindError> {
+    fn bind(&mut self, key: Key, n_udp_workers: usize, is_beside: bool) -> Result<Bound, BindError> {
         let sockets = match key.service {
             Service::Dns => {
                 let (udp, tcp) = self.inherited.udp_and_tcp(key.address, n_udp_workers)?;
                 Sockets::Dns(udp, tcp)
             }
-            Service::Redirect | Service::L4 | Service::Control => Sockets::Tcp(self.inherited.tcp(key.address)?),
+            Service::Redirect | Service::L4 | Service::Control => {
+                Sockets::Tcp(self.inherited.tcp(key.address, is_beside)?)
+            }
         };
         let (Sockets::Dns(_, tcp) | Sockets::Tcp(tcp)) = &sockets;
         let address = tcp.local_addr().unwrap_or(key.address);

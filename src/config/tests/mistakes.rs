@@ -1,6 +1,6 @@
 //! What is said of mistakes anywhere but in pools.
 
-use super::{EXAMPLE, check};
+use super::{EXAMPLE, check, findings};
 
 #[test]
 fn unknown_key_suggests_the_nearest_or_lists_all() {
@@ -46,9 +46,6 @@ fn feature_that_is_still_to_come_is_refused_by_name() {
 version = 1
 [dns]
 allow_transfer = ["192.0.2.0/24"]
-cookies = true
-[dns.rate_limit]
-per_second = 5
 [checks.a]
 type = "icmp"
 [checks.b]
@@ -76,87 +73,73 @@ error: `allow_transfer` is not supported yet: zone transfer comes with a later v
   |                  ^^^^^^^^^^^^^^^^
 hint: write `[]`, or remove the line
 
-error: `cookies = true` is not supported yet: DNS cookies come with a later version
- --> fingerpost.toml:4:11
-  |
-4 | cookies = true
-  |           ^^^^
-hint: write `false`, or remove the line
-
-error: `rate_limit` is not supported yet: response rate limiting comes with a later version
- --> fingerpost.toml:5:6
-  |
-5 | [dns.rate_limit]
-  |      ^^^^^^^^^^
-hint: remove it
-
 error: `type = "icmp"` is not supported yet: it comes with a later version
- --> fingerpost.toml:8:8
+ --> fingerpost.toml:5:8
   |
-8 | type = "icmp"
+5 | type = "icmp"
   |        ^^^^^^
 hint: supported: `http`, `https`, `tcp`
 
 error: `send` is not supported yet: talking over tcp comes with a later version
-  --> fingerpost.toml:11:1
-   |
-11 | send = "PING"
-   | ^^^^
+ --> fingerpost.toml:8:1
+  |
+8 | send = "PING"
+  | ^^^^
 hint: remove it
 
 error: `policy = "nearest"` is not supported yet: it comes with a later version
-  --> fingerpost.toml:13:10
+  --> fingerpost.toml:10:10
    |
-13 | policy = "nearest"
+10 | policy = "nearest"
    |          ^^^^^^^^^
 hint: supported: `wrr`, `random`, `source-hash`, `failover`, `geo`
 
 error: `min_ttl` is not supported yet: a TTL that follows certainty comes with a later version
-  --> fingerpost.toml:15:1
+  --> fingerpost.toml:12:1
    |
-15 | min_ttl = "5s"
+12 | min_ttl = "5s"
    | ^^^^^^^
 hint: remove it
 
 error: `location` is not supported yet: policy nearest comes with a later version
-  --> fingerpost.toml:16:64
+  --> fingerpost.toml:13:64
    |
-16 | realservers = [{ name = "a", address = "192.0.2.1", port = 80, location = "52.4,4.9" }]
+13 | realservers = [{ name = "a", address = "192.0.2.1", port = 80, location = "52.4,4.9" }]
    |                                                                ^^^^^^^^
 hint: remove it
 
 error: `protocol = "udp"` is not supported yet: it comes with a later version
-  --> fingerpost.toml:19:12
+  --> fingerpost.toml:16:12
    |
-19 | protocol = "udp"
+16 | protocol = "udp"
    |            ^^^^^
 hint: supported: `tcp`
 
 error: `scheduler = "least-connections"` is not supported yet: it comes with a later version
-  --> fingerpost.toml:21:13
+  --> fingerpost.toml:18:13
    |
-21 | scheduler = "least-connections"
+18 | scheduler = "least-connections"
    |             ^^^^^^^^^^^^^^^^^^^
 hint: supported: `wrr`, `source-hash`
 
 error: `proxy_protocol = "v2"` is not supported yet: it comes with a later version
-  --> fingerpost.toml:22:18
+  --> fingerpost.toml:19:18
    |
-22 | proxy_protocol = "v2"
+19 | proxy_protocol = "v2"
    |                  ^^^^
 hint: supported: `off`
 
 error: `forward = "nat"` is not supported yet: forwarding in the kernel comes with a later version
-  --> fingerpost.toml:23:11
+  --> fingerpost.toml:20:11
    |
-23 | forward = "nat"
+20 | forward = "nat"
    |           ^^^^^
 hint: write `proxy`, or remove the line: it carries clients of either address family to realservers of either
 
 error: `sni` is not supported yet: routing by SNI comes with a later version
-  --> fingerpost.toml:24:1
+  --> fingerpost.toml:21:1
    |
-24 | sni = ["example.org"]
+21 | sni = ["example.org"]
    | ^^^
 hint: remove it
 "#,
@@ -594,6 +577,12 @@ pool = "web"
 [listeners.any-other]
 bind = "127.0.0.1:0"
 pool = "web"
+[listeners.beside-a-wildcard]
+bind = "192.0.2.3:53"
+pool = "web"
+[listeners.wildcard-beside-one]
+bind = "0.0.0.0:53"
+pool = "web"
 "#,
         r#"
 error: `192.0.2.1:53` overlaps with `0.0.0.0:53` of line 3
@@ -615,6 +604,13 @@ error: `[2001:db8::1]:80` overlaps with `[::]:80` of line 21
    |
 24 | bind = "[2001:db8::1]:80"
    |        ^^^^^^^^^^^^^^^^^^
+hint: an address and port can be bound once, and `0.0.0.0` or `[::]` takes all of its family
+
+error: `0.0.0.0:53` is bound twice, here and in line 3
+  --> fingerpost.toml:36:8
+   |
+36 | bind = "0.0.0.0:53"
+   |        ^^^^^^^^^^^^
 hint: an address and port can be bound once, and `0.0.0.0` or `[::]` takes all of its family
 "#,
     );
@@ -872,13 +868,6 @@ error: unknown pool `web-us`
    |                      ^^^^^^^^
 hint: pools in this file: `web`, `web-eu`
 
-error: `192.0.2.1:80` overlaps with `0.0.0.0:80` of line 9
-  --> fingerpost.toml:49:8
-   |
-49 | bind = "192.0.2.1:80"
-   |        ^^^^^^^^^^^^^^
-hint: an address and port can be bound once, and `0.0.0.0` or `[::]` takes all of its family
-
 error: listener `web` forwards to pool `web-eu`, where `ams-b`, `ams-c` have no port
   --> fingerpost.toml:51:8
    |
@@ -887,4 +876,11 @@ error: listener `web` forwards to pool `web-eu`, where `ams-b`, `ams-c` have no 
 hint: add `port` there: the port that the service has
 "#,
     );
+}
+
+#[test]
+fn endless_mistakes_are_counted_in_the_end() {
+    let toml = format!("version = 1\n[pools.p]\nrealservers = [\n{}]\n", "{ name = 3, address = 4 },\n".repeat(2000));
+    let found = findings(&toml);
+    assert!(found.ends_with("\n\nerror: and 3000 more findings like these"), "{}", &found[found.len() - 200..]);
 }

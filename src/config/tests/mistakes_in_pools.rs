@@ -147,12 +147,12 @@ error: unknown country code `UK`
    | ^^
 hint: did you mean `GB`?
 
-error: `us-ca` is not written as a geo key is
+error: unknown geo key `us-ca`
   --> fingerpost.toml:13:1
    |
 13 | us-ca = ["web-eu"]
    | ^^^^^
-hint: write `US-CA`
+hint: did you mean `US-CA`?
 
 error: `AS0` is not an AS number
   --> fingerpost.toml:14:1
