@@ -1,7 +1,7 @@
 //! Authoritative DNS: [`query`] parses bytes, [`answer`] decides what they mean, [`encode`] writes bytes; together they are [`respond`], and
 //! every transport calls just that.
 //!
-//! Up to [`respond`] everything is pure: no socket, clock, lock or log. [`serve_udp`], [`serve_tcp`] and those of [`encrypted`] carry and count. Zone transfer is
+//! Up to [`respond`] everything is pure: no socket, clock, lock or log. [`serve_udp`], [`serve_tcp`] and those of `encrypted` carry and count. Zone transfer is
 //! refused so far, TSIG is not looked at, and nothing is signed.
 
 mod additional;
