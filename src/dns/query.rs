@@ -195,6 +195,19 @@ impl<'p> Query<'p> {
     /// # Errors
     /// [`Rejection`] says whether and how to reply.
     pub fn parse(wire: &'p [u8]) -> Result<Self, Rejection<'p>> {
+        let mut query = Self::unread();
+        query.read(wire)?;
+        Ok(query)
+    }
+
+    /// What [`read`](Self::read) fills in.
+    pub(super) fn unread() -> Self {
+        let (header, qname) = (Header::default(), FoldedName::root());
+        Self { header, question: &[], qtype: 0, qclass: 0, edns: None, qname }
+    }
+
+    /// [`parse`](Self::parse) without a copy: a query is large, and a returned one is moved. What was rejected leaves nothing of use.
+    pub(super) fn read(&mut self, wire: &'p [u8]) -> Result<(), Rejection<'p>> {
         let Some((header, counts, body)) = Header::parse(wire) else { return Err(Rejection::Drop(DropReason::Short)) };
         if header.is_response() {
             return Err(Rejection::Drop(DropReason::Response));
@@ -219,9 +232,10 @@ impl<'p> Query<'p> {
         let mut opt = Opt::default();
         opt.read_records(rest, counts.answers, counts.authority, counts.additional)
             .map_err(|error| reply(octets, opt.edns, error))?;
-        // Last and right in its place: it is large, and every step that it is handed through copies it.
-        let Some(qname) = FoldedName::fold(name) else { return Err(reply(octets, opt.edns, FormError::Name.into())) };
-        Ok(Self { header, question: octets, qtype, qclass, edns: opt.edns, qname })
+        self.qname.set(name).ok_or_else(|| reply(octets, opt.edns, FormError::Name.into()))?;
+        (self.header, self.question, self.edns) = (header, octets, opt.edns);
+        (self.qtype, self.qclass) = (qtype, qclass);
+        Ok(())
     }
 
     /// A question that did not come in a message: `question` is name, type and class in wire form. `None` if it is not.
@@ -271,16 +285,25 @@ pub(super) struct FoldedName {
 const FOLDED_OCTETS: usize = NAME_OCTETS_MAX.next_multiple_of(8);
 
 impl FoldedName {
+    fn root() -> Self {
+        Self { octets: [0; FOLDED_OCTETS], n_octets: 1 }
+    }
+
     /// Folds an uncompressed name; `None` if it is longer than 255 octets.
-    #[inline]
     pub(super) fn fold(name: &[u8]) -> Option<Self> {
-        let n_octets = u8::try_from(name.len()).ok()?;
-        let mut octets = [0; FOLDED_OCTETS];
-        octets.get_mut(..name.len())?.copy_from_slice(name);
-        for word in octets.as_chunks_mut().0.iter_mut().take(name.len().div_ceil(8)) {
+        let mut folded = Self::root();
+        folded.set(name)?;
+        Some(folded)
+    }
+
+    /// Folds an uncompressed name into this one, which is the root's.
+    fn set(&mut self, name: &[u8]) -> Option<()> {
+        self.n_octets = u8::try_from(name.len()).ok()?;
+        self.octets.get_mut(..name.len())?.copy_from_slice(name);
+        for word in self.octets.as_chunks_mut().0.iter_mut().take(name.len().div_ceil(8)) {
             *word = fold_word(u64::from_le_bytes(*word)).to_le_bytes();
         }
-        Some(Self { octets, n_octets })
+        Some(())
     }
 
     /// The octets of the name.
