@@ -4,6 +4,10 @@
 pub const HEADER_OCTETS: usize = 12;
 /// The opcode of ordinary queries.
 pub const QUERY: u8 = 0;
+/// The opcode of NOTIFY (RFC 1996).
+pub const NOTIFY: u8 = 4;
+/// The opcode of dynamic updates (RFC 2136).
+pub const UPDATE: u8 = 5;
 
 /// Id and flags of a query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,6 +107,8 @@ pub enum Rcode {
     Refused = 5,
     /// YXDOMAIN (RFC 6672 §2.2).
     YxDomain = 6,
+    /// NOTAUTH: not authoritative for this zone (RFC 5936 §2.2.1), or not authentic (RFC 8945 §5.2).
+    NotAuth = 9,
     /// BADVERS (RFC 6891 §9): does not fit into a header, so that it takes an OPT record.
     BadVers = 16,
     /// BADCOOKIE (RFC 7873 §8): come again with the cookie that comes with this.
@@ -111,7 +117,7 @@ pub enum Rcode {
 
 impl Rcode {
     /// All of them.
-    pub const ALL: [Rcode; 9] = [
+    pub const ALL: [Rcode; 10] = [
         Self::NoError,
         Self::FormErr,
         Self::ServFail,
@@ -119,6 +125,7 @@ impl Rcode {
         Self::NotImp,
         Self::Refused,
         Self::YxDomain,
+        Self::NotAuth,
         Self::BadVers,
         Self::BadCookie,
     ];
@@ -143,6 +150,7 @@ impl Rcode {
             Self::NotImp => "NOTIMP",
             Self::Refused => "REFUSED",
             Self::YxDomain => "YXDOMAIN",
+            Self::NotAuth => "NOTAUTH",
             Self::BadVers => "BADVERS",
             Self::BadCookie => "BADCOOKIE",
         }

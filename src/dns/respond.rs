@@ -151,6 +151,7 @@ impl<'p> Reply<'p> {
             (QueryError::CookieOnly, CookieStatus::Bad) => (Rcode::BadCookie, Kind::Cookie),
             (QueryError::CookieOnly, CookieStatus::None) | (QueryError::Form(_), _) => (Rcode::FormErr, Kind::FormErr),
             (QueryError::Opcode, _) => (Rcode::NotImp, Kind::NotImp),
+            (QueryError::NotAllowed, _) => (Rcode::NotAuth, Kind::NotAuth),
             (QueryError::Version, _) => (Rcode::BadVers, Kind::BadVers),
         };
         self.empty(rcode, kind, out)
@@ -177,7 +178,8 @@ impl<'p> Reply<'p> {
 
     fn step(&self, encoded: Option<Encoded>, rcode: Rcode, kind: Kind, is_degraded: bool) -> Step {
         let Some(Encoded { n_octets, is_truncated }) = encoded else { return Step::Drop(DropReason::NoRoom) };
-        let is_answer = !matches!(kind, Kind::FormErr | Kind::NotImp | Kind::BadVers | Kind::Cookie | Kind::Slip);
+        let is_answer =
+            !matches!(kind, Kind::FormErr | Kind::NotImp | Kind::NotAuth | Kind::BadVers | Kind::Cookie | Kind::Slip);
         let has_ecs = is_answer && self.edns.is_some_and(|edns| edns.ecs.is_some());
         let outcome = Outcome { rcode, kind, is_truncated, is_degraded, has_ecs, cookie: self.cookie.status };
         Step::Send { n_octets, outcome }
