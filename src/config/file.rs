@@ -19,6 +19,7 @@ use super::{
     Check, Config, Control, Dns, Listener, Policy, Pool, PoolIndex, Process, Redirect,
     check::read_check,
     cross,
+    encrypted::read_encrypted,
     pool::read_pool,
     protect::{read_cookies, read_rate_limit},
     reader::{Reader, Table, Value, Word, suggest_name},
@@ -43,6 +44,8 @@ pub(super) struct Places {
     pub(super) bound: Vec<(SocketAddr, Range<usize>)>,
     /// Every address that a listener binds.
     pub(super) listener_binds: Vec<(SocketAddr, Range<usize>)>,
+    /// Every address that is bound for UDP, those of `dns.listen` left out: they are bound for TCP as well.
+    pub(super) bound_for_udp: Vec<(SocketAddr, Range<usize>)>,
     /// The name of each check.
     pub(super) checks: Vec<Range<usize>>,
 }
@@ -181,7 +184,7 @@ fn read_listen(table: Table<'_>, port: u16, places: &mut Places) -> Vec<SocketAd
     listen.into_iter().map(|(address, _)| address).collect()
 }
 
-fn read_socket_address(value: Value<'_>) -> Option<SocketAddr> {
+pub(super) fn read_socket_address(value: Value<'_>) -> Option<SocketAddr> {
     value.parse("an address with a port", "such as `192.0.2.1:53`, `0.0.0.0:53` or `[2001:db8::1]:53`")
 }
 
@@ -206,6 +209,7 @@ fn read_dns(root: Table<'_>, folder: &Path, places: &mut Places) -> Dns {
             udp_workers: cores,
             version,
             nsid: None,
+            encrypted: None,
             cookies: None,
             rate_limit: None,
         };
@@ -225,6 +229,9 @@ fn read_dns(root: Table<'_>, folder: &Path, places: &mut Places) -> Dns {
         udp_workers: table.get("udp_workers").and_then(|value| value.integer(1..=256)).unwrap_or(cores),
         version: read_text_or_off(table.get("version"), version),
         nsid: read_text_or_off(table.get("nsid"), None),
+        encrypted: table
+            .get("encrypted")
+            .and_then(|value| read_encrypted(value, folder, &mut places.bound, &mut places.bound_for_udp)),
         cookies: read_cookies(table, folder),
         rate_limit: read_rate_limit(table),
     }

@@ -1,7 +1,7 @@
 //! Authoritative DNS: [`query`] parses bytes, [`answer`] decides what they mean, [`encode`] writes bytes; together they are [`respond`], and
 //! every transport calls just that.
 //!
-//! Up to [`respond`] everything is pure: no socket, clock, lock or log. [`serve_udp`] and [`serve_tcp`] carry and count. Zone transfer is
+//! Up to [`respond`] everything is pure: no socket, clock, lock or log. [`serve_udp`], [`serve_tcp`] and those of `encrypted` carry and count. Zone transfer is
 //! refused so far, TSIG is not looked at, and nothing is signed.
 
 mod additional;
@@ -12,6 +12,7 @@ mod compress;
 mod counters;
 pub mod ecs;
 pub mod encode;
+mod encrypted;
 mod explain;
 mod guard;
 pub mod header;
@@ -34,10 +35,11 @@ pub use answer::Kind;
 pub use clock::time_since_1970;
 pub use counters::Counters;
 pub use encode::Transport;
+pub use encrypted::{Certificate, Identity, serve_https, serve_quic, serve_tls};
 pub use explain::{Explained, ExplainedPool, explain_answer};
 pub use guard::CookieStatus;
 pub use header::Rcode;
 pub use query::DropReason;
 pub use respond::{Outcome, Step, respond};
-pub use tcp::serve_tcp;
+pub use tcp::{CONNECTIONS_MAX, serve_tcp};
 pub use udp::serve_udp;

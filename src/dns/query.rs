@@ -202,6 +202,19 @@ impl<'p> Query<'p> {
     /// # Errors
     /// [`Rejection`] says whether and how to reply.
     pub fn parse(wire: &'p [u8]) -> Result<Self, Rejection<'p>> {
+        let mut query = Self::unread();
+        query.read(wire)?;
+        Ok(query)
+    }
+
+    /// What [`read`](Self::read) fills in.
+    pub(super) fn unread() -> Self {
+        let (header, qname) = (Header::default(), FoldedName::root());
+        Self { header, question: &[], qtype: 0, qclass: 0, edns: None, qname }
+    }
+
+    /// [`parse`](Self::parse) without a copy: a query is large, and a returned one is moved. What was rejected leaves nothing of use.
+    pub(super) fn read(&mut self, wire: &'p [u8]) -> Result<(), Rejection<'p>> {
         let Some((header, counts, body)) = Header::parse(wire) else { return Err(Rejection::Drop(DropReason::Short)) };
         if header.is_response() {
             return Err(Rejection::Drop(DropReason::Response));
@@ -222,23 +235,26 @@ impl<'p> Query<'p> {
             return Err(reply(&[], None, FormError::QuestionCount.into()));
         }
         let question = Question::parse(body).map_err(|error| reply(&[], None, error.into()))?;
-        let Question { octets, qname, qtype, qclass, rest } = question;
+        let Question { octets, name, qtype, qclass, rest } = question;
         let mut opt = Opt::default();
         opt.read_records(rest, counts.answers, counts.authority, counts.additional)
             .map_err(|error| reply(octets, opt.edns, error))?;
-        Ok(Self { header, question: octets, qtype, qclass, edns: opt.edns, qname })
+        self.qname.set(name).ok_or_else(|| reply(octets, opt.edns, FormError::Name.into()))?;
+        (self.header, self.question, self.edns) = (header, octets, opt.edns);
+        (self.qtype, self.qclass) = (qtype, qclass);
+        Ok(())
     }
 
     /// A question that did not come in a message: `question` is name, type and class in wire form. `None` if it is not.
     pub fn from_question(question: &'p [u8]) -> Option<Self> {
-        let Question { octets, qname, qtype, qclass, rest } = Question::parse(question).ok()?;
+        let Question { octets, name, qtype, qclass, rest } = Question::parse(question).ok()?;
         rest.is_empty().then_some(Self {
             header: Header::default(),
             question: octets,
             qtype,
             qclass,
             edns: None,
-            qname,
+            qname: FoldedName::fold(name)?,
         })
     }
 
@@ -267,25 +283,51 @@ impl<'p> Query<'p> {
 /// A name in lower case, on the stack.
 #[derive(Clone)]
 pub(super) struct FoldedName {
-    octets: [u8; NAME_OCTETS_MAX],
+    /// Room for whole words; octets after the name are 0.
+    octets: [u8; FOLDED_OCTETS],
     n_octets: u8,
 }
 
+/// Octets of the longest name in whole words.
+const FOLDED_OCTETS: usize = NAME_OCTETS_MAX.next_multiple_of(8);
+
 impl FoldedName {
+    fn root() -> Self {
+        Self { octets: [0; FOLDED_OCTETS], n_octets: 1 }
+    }
+
     /// Folds an uncompressed name; `None` if it is longer than 255 octets.
     pub(super) fn fold(name: &[u8]) -> Option<Self> {
-        let mut octets = [0; NAME_OCTETS_MAX];
-        let folded = octets.get_mut(..name.len())?;
-        // Length octets are at most 63, below the letters: folding leaves them alone.
-        folded.copy_from_slice(name);
-        folded.make_ascii_lowercase();
-        Some(Self { octets, n_octets: u8::try_from(name.len()).ok()? })
+        let mut folded = Self::root();
+        folded.set(name)?;
+        Some(folded)
+    }
+
+    /// Folds an uncompressed name into this one, which is the root's.
+    fn set(&mut self, name: &[u8]) -> Option<()> {
+        self.n_octets = u8::try_from(name.len()).ok()?;
+        self.octets.get_mut(..name.len())?.copy_from_slice(name);
+        for word in self.octets.as_chunks_mut().0.iter_mut().take(name.len().div_ceil(8)) {
+            *word = fold_word(u64::from_le_bytes(*word)).to_le_bytes();
+        }
+        Some(())
     }
 
     /// The octets of the name.
     pub(super) fn as_wire(&self) -> &[u8] {
         self.octets.get(..usize::from(self.n_octets)).unwrap_or_default()
     }
+}
+
+/// Makes eight octets lower case at once. Length octets are at most 63, below the letters: they stay what they are.
+fn fold_word(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let low_bits = word & (0x7f * EACH);
+    // The top bit of each octet tells: from `A` on, after `Z`, and not above 127.
+    let from_a = low_bits + (0x80 - 0x41) * EACH;
+    let after_z = low_bits + (0x80 - 0x5b) * EACH;
+    let is_upper = (from_a ^ after_z) & !word & (0x80 * EACH);
+    word | is_upper >> 2
 }
 
 impl std::fmt::Debug for FoldedName {
@@ -320,7 +362,7 @@ fn reject_opcode(header: Header, counts: Counts, body: &[u8]) -> Rejection<'_> {
 
 struct Question<'p> {
     octets: &'p [u8],
-    qname: FoldedName,
+    name: &'p [u8],
     qtype: u16,
     qclass: u16,
     rest: &'p [u8],
@@ -333,8 +375,7 @@ impl<'p> Question<'p> {
         let (qtype, rest) = take_u16(rest).ok_or(FormError::Short)?;
         let (qclass, rest) = take_u16(rest).ok_or(FormError::Short)?;
         let octets = body.get(..name.len() + 4).ok_or(FormError::Short)?;
-        let qname = FoldedName::fold(name).ok_or(FormError::Name)?;
-        Ok(Self { octets, qname, qtype, qclass, rest })
+        Ok(Self { octets, name, qtype, qclass, rest })
     }
 }
 
@@ -476,3 +517,20 @@ pub(super) fn take_u16(octets: &[u8]) -> Option<(u16, &[u8])> {
 
 /// Octets before the question.
 pub(super) const QUESTION_AT: usize = HEADER_OCTETS;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc4343_3_only_ascii_letters_fold() {
+        for octet in 0..=u8::MAX {
+            let name = [octet; 9];
+            let folded = FoldedName::fold(&name).expect("short");
+            assert_eq!(folded.as_wire(), name.to_ascii_lowercase(), "{octet}");
+        }
+        let longest = [b'A'; NAME_OCTETS_MAX];
+        assert_eq!(FoldedName::fold(&longest).expect("255 octets").as_wire(), [b'a'; NAME_OCTETS_MAX]);
+        assert!(FoldedName::fold(&[b'A'; NAME_OCTETS_MAX + 1]).is_none());
+    }
+}

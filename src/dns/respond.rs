@@ -68,9 +68,10 @@ pub fn respond(
     random: u64,
     out: &mut [u8],
 ) -> Step {
-    let parsed = Query::parse(wire);
-    let (header, question, edns) = match &parsed {
-        Ok(query) => (query.header, query.question, query.edns),
+    let mut query = Query::unread();
+    let read = query.read(wire);
+    let (header, question, edns) = match &read {
+        Ok(()) => (query.header, query.question, query.edns),
         Err(Rejection::Reply { header, question, edns, .. }) => (*header, *question, *edns),
         Err(Rejection::Drop(reason)) => return Step::Drop(*reason),
     };
@@ -81,25 +82,25 @@ pub fn respond(
     // Who is connected, or shows our cookie, is not forged.
     if transport == Transport::Udp && cookie.status != CookieStatus::Good {
         if let Some(limit) = &protection.rate_limit {
-            let verdict = match &parsed {
-                Ok(query) => judge_rate(limit, snapshot, query, peer.ip(), now, random),
+            let verdict = match &read {
+                Ok(()) => judge_rate(limit, snapshot, &query, peer.ip(), now, random),
                 Err(_) => limit.judge(peer.ip(), Class::Error, &[], now, random),
             };
-            match (verdict, &parsed) {
+            match (verdict, &read) {
                 // An error is as small as a hint would be.
                 (Verdict::Free, _) | (Verdict::Slip, Err(_)) => {}
                 (Verdict::Tight, _) => out = shorten(out),
-                (Verdict::Slip, Ok(_)) => return reply.slip(out),
+                (Verdict::Slip, Ok(())) => return reply.slip(out),
                 (Verdict::Drop, _) => return Step::Drop(DropReason::RateLimit),
             }
         }
         let are_required = protection.cookies.as_ref().is_some_and(|cookies| cookies.are_required);
-        if are_required && cookie.status != CookieStatus::None && parsed.is_ok() {
+        if are_required && cookie.status != CookieStatus::None && read.is_ok() {
             return reply.empty(Rcode::BadCookie, Kind::Cookie, out);
         }
     }
-    match parsed {
-        Ok(query) => reply.answer(snapshot, &query, peer, random, out),
+    match read {
+        Ok(()) => reply.answer(snapshot, &query, peer, random, out),
         Err(Rejection::Reply { error, .. }) => reply.reject(error, out),
         Err(Rejection::Drop(reason)) => Step::Drop(reason),
     }

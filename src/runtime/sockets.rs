@@ -89,6 +89,15 @@ impl Inherited {
         (0..n_sockets).map(|_| bind_udp(address, true)).collect::<io::Result<_>>().map_err(fail)
     }
 
+    /// One UDP socket on `address`.
+    pub(super) fn udp_alone(&mut self, address: SocketAddr) -> Result<UdpSocket, BindError> {
+        if let Some(index) = self.udp.iter().position(|socket| socket.local_addr().is_ok_and(|local| local == address))
+        {
+            return Ok(self.udp.swap_remove(index));
+        }
+        bind_udp(address, false).map_err(|error| BindError { protocol: "udp", address, error })
+    }
+
     /// UDP and TCP on the same port of `address`, also where its port is 0.
     pub(super) fn udp_and_tcp(
         &mut self,

@@ -4,7 +4,7 @@
 //! name only; what they are is decided when a snapshot is made ([`ServedZone`]).
 //!
 //! The way of the data: [`directory`] finds files → `entry` splits one into entries → `scan` reads directives and records → `rdata` makes wire
-//! form → `build` holds the rules of a zone and packs → `tree` and `store` keep names and RRsets → `lookup` finds them.
+//! form → `tree` has the names so far → `build` holds the rules of a zone and packs → `store` keeps names and RRsets → `lookup` finds them by `index`.
 
 mod build;
 pub mod directory;
@@ -14,6 +14,7 @@ mod file;
 mod findings;
 mod generate;
 mod include;
+mod index;
 mod location;
 mod lookup;
 mod rdata;
@@ -39,7 +40,8 @@ use crate::{
     name::Name,
     types::Ttl,
 };
-use tree::{NodeId, Tree};
+use index::Index;
+use store::{Entry, Place};
 
 /// The record type that hands a name to a pool, as master files spell it. It has no number: it is never on the wire.
 pub const POOL: &str = "POOL";
@@ -48,9 +50,11 @@ pub const POOL: &str = "POOL";
 #[derive(Debug)]
 pub struct Zone {
     apex: Name,
-    apex_id: NodeId,
-    tree: Tree,
-    records: Box<[u8]>,
+    /// [`hash_label`](tree::hash_label) of all its labels.
+    apex_hash: u64,
+    /// See [`store`].
+    names: Box<[u8]>,
+    index: Index,
     pools: Box<[PoolUse]>,
     soa: Soa,
     n_records: usize,
@@ -130,7 +134,7 @@ impl Zone {
     /// The SOA.
     #[expect(clippy::expect_used, reason = "no zone is built without")]
     pub fn soa(&self) -> Rrset<'_> {
-        self.node(self.apex.as_wire()).and_then(|apex| apex.rrset(rtype::SOA)).expect("a zone has a SOA")
+        Entry::read(&self.names, Place::APEX).and_then(|apex| apex.node().rrset(rtype::SOA)).expect("a zone has a SOA")
     }
 
     /// The TTL of the SOA in negative answers: the lesser of its own TTL and MINIMUM (RFC 2308 §3, §5).
@@ -140,6 +144,6 @@ impl Zone {
 
     /// Every name, empty non-terminals included, the apex first and a name before those below it.
     pub fn iter(&self) -> impl Iterator<Item = (Name, Node<'_>)> {
-        self.read_all().filter_map(|(id, node)| Some((Name::from_wire(&self.tree.wire(id)).ok()?, node)))
+        self.read_all().filter_map(|(wire, node)| Some((Name::from_wire(&wire).ok()?, node)))
     }
 }

@@ -72,6 +72,7 @@ const LEVELS: &[Level] = &[
             "dns::mmsg",
             "dns::counters",
             "dns::clock",
+            "dns::encrypted::*",
             "redirect::serve",
             "redirect::counters",
             "l4::tcp",
