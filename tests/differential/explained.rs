@@ -211,7 +211,8 @@ pub const EXPLAINED: &[Explained] = &[
         why: "NSD and BIND compress less or give up earlier; we and Knot send the whole answer within the same size",
         put_right: |case, kind, theirs, ours| {
             let (Essence::Message(theirs), Essence::Message(ours)) = (theirs, ours) else { return };
-            let is_whole = ours.flags & TC == 0 && case.essence(case.reply(Kind::Knot)) == Essence::Message(ours.clone());
+            let is_whole =
+                ours.flags & TC == 0 && case.essence(case.reply(Kind::Knot)) == Essence::Message(ours.clone());
             if kind != Kind::Knot && theirs.flags & TC != 0 && theirs.rcode == ours.rcode && is_whole {
                 theirs.clone_from(ours);
             }

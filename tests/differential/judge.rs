@@ -176,7 +176,8 @@ impl Case<'_> {
         }
         // Of NSD and BIND, who tell all in class IN, one may be silent about itself.
         let is_in = |(_, _, class): &RrsetKey| *class == 1;
-        if self.is_any() && ours.sections[ANSWER].iter().any(|(key, rrset)| is_in(key) && !is_known(ANSWER, key, rrset)) {
+        if self.is_any() && ours.sections[ANSWER].iter().any(|(key, rrset)| is_in(key) && !is_known(ANSWER, key, rrset))
+        {
             return Some("has records for ANY that nobody else gives");
         }
         let whole = self.ours_by_tcp.and_then(Reply::message);
