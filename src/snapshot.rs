@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub geo: Arc<Geo>,
     /// What `CH TXT` answers.
     pub identity: Arc<Identity>,
+    /// Who may have zones, and the keys that sign.
+    pub transfer: Arc<config::Transfer>,
     /// What the redirector goes by.
     pub redirect: Arc<config::Redirect>,
     /// L4 listeners, sorted by name.

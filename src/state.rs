@@ -205,6 +205,7 @@ impl State {
             pools: self.pools.clone().into(),
             geo: self.geo.clone(),
             identity: Arc::new(identity),
+            transfer: self.config.dns.transfer.clone(),
             redirect: Arc::new(self.config.redirect.clone()),
             listeners: listeners.into(),
         }))

@@ -12,6 +12,7 @@ mod reader;
 pub mod reference;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -23,7 +24,10 @@ use std::{
 
 use ipnet::IpNet;
 
-pub use self::print::print;
+pub use self::{
+    print::print,
+    transfer::{Algorithm, Allow, Transfer, TsigKey},
+};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Source},
     geo,
@@ -68,6 +72,8 @@ pub struct Dns {
     pub version: Option<String>,
     /// Answer to `CH TXT id.server` and to the NSID option; `None` refuses and omits it.
     pub nsid: Option<String>,
+    /// Who may have zones, who is told of their changes, and which keys there are.
+    pub transfer: Arc<Transfer>,
 }
 
 /// `[redirect]`

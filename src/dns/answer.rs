@@ -21,9 +21,9 @@ pub const CLASS_CH: u16 = 3;
 /// Class ANY, answered as IN.
 pub const CLASS_ANY: u16 = 255;
 /// Query type IXFR.
-const IXFR: u16 = 251;
+pub(super) const IXFR: u16 = 251;
 /// Query type AXFR.
-const AXFR: u16 = 252;
+pub(super) const AXFR: u16 = 252;
 /// Query type ANY.
 pub const ANY: u16 = 255;
 

@@ -9,6 +9,7 @@ use super::{
     header::Rcode,
     query::DropReason,
     respond::{Outcome, Step},
+    transfers::Transfers,
 };
 use crate::observe::{Observed, Sample};
 
@@ -19,6 +20,8 @@ pub struct Counters {
     tcp: Slot,
     /// What is counted about connections.
     pub(super) connections: Connections,
+    /// What is counted about transfers, and their limit.
+    pub(super) transfers: Transfers,
 }
 
 /// One number that only grows.
@@ -30,7 +33,7 @@ impl Counter {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -99,7 +102,7 @@ impl Counters {
     /// Counters for so many UDP sockets; with fewer than there are, sockets share them.
     pub fn new(n_udp_sockets: usize) -> Self {
         let udp = (0..n_udp_sockets.max(1)).map(|_| Slot::default()).collect();
-        Self { udp, tcp: Slot::default(), connections: Connections::default() }
+        Self { udp, tcp: Slot::default(), connections: Connections::default(), transfers: Transfers::default() }
     }
 
     /// Where the worker of socket number `worker` counts.
@@ -173,6 +176,7 @@ impl Observed for Counters {
         let name = "fingerpost_dns_panics_total";
         self.by_transport(samples, name, "Workers and connections that ended by a bug", |slot| &slot.panics);
         self.connections.observe(samples);
+        self.transfers.observe(samples);
     }
 }
 

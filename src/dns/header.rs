@@ -103,13 +103,15 @@ pub enum Rcode {
     Refused = 5,
     /// YXDOMAIN (RFC 6672 §2.2).
     YxDomain = 6,
+    /// NOTAUTH: not authoritative for this zone (RFC 5936 §2.2.1), or not authentic (RFC 8945 §5.2).
+    NotAuth = 9,
     /// BADVERS (RFC 6891 §9): does not fit into a header, so that it takes an OPT record.
     BadVers = 16,
 }
 
 impl Rcode {
     /// All of them.
-    pub const ALL: [Rcode; 8] = [
+    pub const ALL: [Rcode; 9] = [
         Self::NoError,
         Self::FormErr,
         Self::ServFail,
@@ -117,6 +119,7 @@ impl Rcode {
         Self::NotImp,
         Self::Refused,
         Self::YxDomain,
+        Self::NotAuth,
         Self::BadVers,
     ];
 
@@ -140,6 +143,7 @@ impl Rcode {
             Self::NotImp => "NOTIMP",
             Self::Refused => "REFUSED",
             Self::YxDomain => "YXDOMAIN",
+            Self::NotAuth => "NOTAUTH",
             Self::BadVers => "BADVERS",
         }
     }

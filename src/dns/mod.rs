@@ -1,8 +1,8 @@
 //! Authoritative DNS: [`query`] parses bytes, [`answer`] decides what they mean, [`encode`] writes bytes; together they are [`respond`], and
 //! every transport calls just that.
 //!
-//! Up to [`respond`] everything is pure: no socket, clock, lock or log. [`serve_udp`] and [`serve_tcp`] carry and count. Zone transfer is
-//! refused so far, TSIG is not looked at, and nothing is signed.
+//! Up to [`respond`] everything is pure: no socket, clock, lock or log. [`serve_udp`] and [`serve_tcp`] carry and count. Zone transfers and
+//! signed messages (TSIG) go another way, by `exchange`. DNSSEC signs nothing here.
 
 mod additional;
 pub mod answer;
@@ -11,11 +11,13 @@ mod compress;
 mod counters;
 pub mod ecs;
 pub mod encode;
+mod exchange;
 mod explain;
 pub mod header;
 #[cfg(test)]
 mod loopback_tests;
 mod mmsg;
+mod outgoing;
 pub mod query;
 mod respond;
 mod tcp;
@@ -23,7 +25,12 @@ mod tcp;
 mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transfer_tests;
+mod transfers;
+mod tsig;
 mod udp;
+mod wire;
 
 pub use answer::Kind;
 pub use counters::Counters;

@@ -23,7 +23,9 @@ use tokio::{
 use super::{
     Counters,
     encode::{MESSAGE_OCTETS_MAX, Transport},
+    exchange::concerns,
     respond::{Step, respond},
+    transfers::{self, After},
 };
 use crate::{shutdown::Shutdown, snapshot::Snapshots};
 
@@ -198,6 +200,14 @@ async fn converse(stream: TcpStream, peer: SocketAddr, server: &Server) -> End {
         let Ok(first) = first else { return End::Closed };
         let Ok(wire) = timeout(READ_TIMEOUT, read_message(&mut reader, first)).await else { return End::Timeout };
         let Ok(wire) = wire else { return End::Closed };
+        if concerns(&wire) {
+            let snapshot = server.snapshots.load_full();
+            match transfers::converse(snapshot, &wire, peer, &server.counters, &mut writer).await {
+                After::Next => continue,
+                After::Close => return End::Closed,
+                After::Timeout => return End::Timeout,
+            }
+        }
         // What gets no response gets no further hearing either: it is no resolver.
         let Some(framed) = answer_framed(server, &wire, peer) else { return End::Closed };
         drop(wire);

@@ -109,8 +109,15 @@ impl Zone {
     }
 
     pub(super) fn read_all(&self) -> impl Iterator<Item = (NodeId, Node<'_>)> {
-        let below = self.tree.ids().filter(|&id| id != self.apex_id && self.tree.is_within(id, self.apex_id));
-        std::iter::once(self.apex_id).chain(below).map(|id| (id, self.read(id)))
+        self.read_from(0).map(|(_, id, node)| (id, node))
+    }
+
+    /// Every name from a place on, the apex being at 0.
+    pub(super) fn read_from(&self, place: usize) -> impl Iterator<Item = (usize, NodeId, Node<'_>)> {
+        // Parents come before their children, so no name of the zone comes before the apex.
+        let below = self.tree.ids_from((self.apex_id.0 as usize).saturating_add(place));
+        let places = below.zip(place..).filter(|&(id, _)| self.tree.is_within(id, self.apex_id));
+        places.map(|(id, place)| (place, id, self.read(id)))
     }
 }
 

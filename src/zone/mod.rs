@@ -138,6 +138,14 @@ impl Zone {
         self.soa.negative_ttl
     }
 
+    /// One step of the way of [`iter`](Self::iter), for who cannot hold a borrow meanwhile: the name at `place`, from 0, and the next place.
+    /// `None` at the end.
+    pub fn walk(&self, place: usize) -> Option<(usize, Name, Node<'_>)> {
+        self.read_from(place)
+            .next()
+            .and_then(|(place, id, node)| Some((place + 1, Name::from_wire(&self.tree.wire(id)).ok()?, node)))
+    }
+
     /// Every name, empty non-terminals included, the apex first and a name before those below it.
     pub fn iter(&self) -> impl Iterator<Item = (Name, Node<'_>)> {
         self.read_all().filter_map(|(id, node)| Some((Name::from_wire(&self.tree.wire(id)).ok()?, node)))

@@ -95,9 +95,10 @@ impl Tree {
         }
     }
 
-    /// Every node, a parent always before its children.
-    pub(super) fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
-        (0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX)).map(NodeId)
+    /// Every node from the one with index `first` on, a parent always before its children.
+    pub(super) fn ids_from(&self, first: usize) -> impl Iterator<Item = NodeId> + use<> {
+        let index = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
+        (index(first)..index(self.entries.len())).map(NodeId)
     }
 
     /// The whole name of `id` in uncompressed wire form.

@@ -1,0 +1,209 @@
+//! Zones that go from server to server: what `dig AXFR` sees, and Knot, NSD and BIND as secondaries and as primaries.
+
+use super::{
+    nameserver::{KEY, Kind, Nameserver, Role},
+    server::{HEAD, Server, Site},
+    tools::{SOON, becomes, dig, rcode},
+};
+
+/// A zone with everything that a transfer must not lose.
+const ZONE: &str = "\
+$ORIGIN example.org.
+$TTL 300
+@           SOA   ns1 hostmaster 1 3600 600 1209600 300
+@           NS    ns1
+ns1         A     192.0.2.53
+www      30 POOL  web
+www         TXT   \"beside the pool\"
+*.cdn    30 POOL  web
+static      A     192.0.2.7
+alias       CNAME www
+sub         NS    ns.sub
+sub         DS    12345 13 2 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+ns.sub      A     192.0.2.54
+other       DNAME example.net.
+odd\\.label  TXT   \"a \\\"quoted\\\" text\" \"and \\200 more\"
+Mixed       MX    10 MAIL.Example.Net.
+svc         SRV   0 5 443 www
+https       HTTPS 1 . alpn=h2
+raw         TYPE65280 \\# 3 abcdef
+";
+
+/// Its pool.
+const WEB: &str = r#"
+[pools.web]
+answers = 2
+realservers = [
+  { name = "A", address = "192.0.2.1", weight = 4 },
+  { name = "B", address = ["192.0.2.2", "2001:db8::2"], weight = 3 },
+  { name = "C", address = "192.0.2.3", weight = 2 },
+]
+"#;
+
+/// Questions whose answers do not depend on the client, nor on whose turn it is.
+const QUESTIONS: &[&str] = &[
+    "example.org SOA",
+    "example.org NS",
+    "www.example.org TXT",
+    "www.example.org AAAA",
+    "x.cdn.example.org AAAA",
+    "static.example.org A",
+    "alias.example.org CNAME",
+    "host.sub.example.org A",
+    "sub.example.org DS",
+    "a.other.example.org CNAME",
+    "odd\\.label.example.org TXT",
+    "mixed.example.org MX",
+    "svc.example.org SRV",
+    "https.example.org HTTPS",
+    "raw.example.org TYPE65280",
+    "nothing.example.org A",
+];
+
+fn config(more: &str) -> String {
+    let (name, algorithm, secret) = KEY;
+    let keys = format!("[tsig.\"{name}\"]\nalgorithm = \"{algorithm}\"\nsecret = \"{secret}\"\n");
+    HEAD.replace("[redirect]\n", &format!("{more}\n[redirect]\n")) + &keys + WEB
+}
+
+/// A zone as dig lists it, without comments, in one form.
+fn transfer(server: &Server<'_>, flags: &str) -> Vec<String> {
+    let shown =
+        dig(server.address("dns"), &format!("example.org AXFR +nocomments +noquestion +nostats +nocmd {flags}"));
+    shown.lines().filter(|line| !line.is_empty()).map(|line| words(line)).collect()
+}
+
+fn words(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn key_flag() -> String {
+    let (name, algorithm, secret) = KEY;
+    format!("-y {algorithm}:{name}:{secret}")
+}
+
+#[test]
+fn dig_gets_the_whole_zone_with_pools_as_addresses() {
+    let site = Site::new(&config("allow_transfer = [\"127.0.0.1/32\"]"), ZONE);
+    let server = site.start();
+    let soa = "example.org. 300 IN SOA ns1.example.org. hostmaster.example.org. 1 3600 600 1209600 300";
+    let records = transfer(&server, "");
+    assert_eq!(records.first().map(String::as_str), Some(soa), "{records:#?}");
+    assert_eq!(records.last().map(String::as_str), Some(soa));
+    let mut between: Vec<&str> = records[1..records.len() - 1].iter().map(String::as_str).collect();
+    between.sort_unstable();
+    let mut expected = [
+        "example.org. 300 IN NS ns1.example.org.",
+        "ns1.example.org. 300 IN A 192.0.2.53",
+        "www.example.org. 300 IN TXT \"beside the pool\"",
+        "www.example.org. 30 IN A 192.0.2.1",
+        "www.example.org. 30 IN A 192.0.2.2",
+        "www.example.org. 30 IN AAAA 2001:db8::2",
+        "*.cdn.example.org. 30 IN A 192.0.2.1",
+        "*.cdn.example.org. 30 IN A 192.0.2.2",
+        "*.cdn.example.org. 30 IN AAAA 2001:db8::2",
+        "static.example.org. 300 IN A 192.0.2.7",
+        "alias.example.org. 300 IN CNAME www.example.org.",
+        "sub.example.org. 300 IN NS ns.sub.example.org.",
+        "sub.example.org. 300 IN DS 12345 13 2 0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF01234567 89ABCDEF",
+        "ns.sub.example.org. 300 IN A 192.0.2.54",
+        "other.example.org. 300 IN DNAME example.net.",
+        "odd\\.label.example.org. 300 IN TXT \"a \\\"quoted\\\" text\" \"and \\200 more\"",
+        "mixed.example.org. 300 IN MX 10 MAIL.Example.Net.",
+        "svc.example.org. 300 IN SRV 0 5 443 www.example.org.",
+        "https.example.org. 300 IN HTTPS 1 . alpn=\"h2\"",
+        "raw.example.org. 300 IN TYPE65280 \\# 3 ABCDEF",
+    ];
+    expected.sort_unstable();
+    assert_eq!(between, expected);
+    assert_eq!(transfer(&server, ""), records, "two transfers of one serial say the same");
+    becomes(SOON, Some(2.0), || server.metric("fingerpost_dns_transfers_total{outcome=\"done\"}"));
+}
+
+#[test]
+fn signed_transfers_are_for_holders_of_the_key() {
+    let site = Site::new(&config("allow_transfer = [\"key:xfr.example.org\"]"), ZONE);
+    let server = site.start();
+    let unsigned = server.dig("example.org AXFR");
+    assert!(unsigned.contains("Transfer failed"), "{unsigned}");
+    let signed = server.dig(&format!("example.org AXFR {}", key_flag()));
+    assert!(signed.contains("static.example.org.") && signed.contains("xfr.example.org.\t0\tANY\tTSIG"), "{signed}");
+    assert!(!signed.contains("Couldn't verify"), "{signed}");
+    let (name, algorithm, _) = KEY;
+    let wrong_secret = server.dig(&format!("example.org SOA -y {algorithm}:{name}:d3Jvbmc="));
+    assert!(wrong_secret.contains("NOTAUTH") && wrong_secret.contains("BADSIG"), "{wrong_secret}");
+    let wrong_key = server.dig(&format!("example.org SOA +tcp -y {algorithm}:other.key:d3Jvbmc="));
+    assert!(wrong_key.contains("NOTAUTH") && wrong_key.contains("BADKEY"), "{wrong_key}");
+    for transport in ["+notcp", "+tcp"] {
+        let signed = server.dig(&format!("static.example.org A {transport} {}", key_flag()));
+        assert!(signed.contains("192.0.2.7") && signed.contains("TSIG"), "{signed}");
+        assert!(rcode(&signed) == "NOERROR" && !signed.contains("Couldn't verify"), "{signed}");
+    }
+    assert_eq!(server.metric("fingerpost_dns_tsig_errors_total{error=\"badsig\"}"), Some(1.0));
+    assert_eq!(server.metric("fingerpost_dns_tsig_errors_total{error=\"badkey\"}"), Some(1.0));
+}
+
+#[test]
+fn transfers_are_refused_by_default_and_ixfr_of_the_current_serial_is_one_soa() {
+    let site = Site::new(&config(""), ZONE);
+    let server = site.start();
+    assert!(server.dig("example.org IXFR=1").contains("Transfer failed"));
+    assert!(server.dig("example.org AXFR").contains("Transfer failed"));
+    drop(server);
+    let site = Site::new(&config("allow_transfer = [\"127.0.0.0/8\"]"), ZONE);
+    let server = site.start();
+    let n_records = |question: &str| {
+        let shown = server.dig(&format!("{question} +nocomments +noquestion +nostats +nocmd"));
+        shown.lines().filter(|line| line.contains("IN")).count()
+    };
+    assert_eq!(n_records("example.org IXFR=1 +tcp"), 1, "current");
+    assert_eq!(n_records("example.org IXFR=2 +tcp"), 1, "newer than ours");
+    assert_eq!(n_records("example.org IXFR=0 +tcp"), 22, "all of it");
+    assert_eq!(n_records("example.org IXFR=0 +notcp"), 1, "only the SOA over UDP");
+    assert!(server.dig("example.com AXFR").contains("Transfer failed"));
+}
+
+#[test]
+fn large_zone_takes_many_messages_and_all_of_it_arrives() {
+    let mut zone = ZONE.to_owned();
+    for number in 0..20_000 {
+        zone.push_str(&format!("host-{number} A 192.0.2.{}\n", number % 256));
+    }
+    let site = Site::new(&config("allow_transfer = [\"127.0.0.1/32 key:xfr.example.org\"]"), &zone);
+    let server = site.start();
+    let shown = server.dig(&format!("example.org AXFR {}", key_flag()));
+    assert_eq!(shown.lines().filter(|line| line.contains("IN\tA\t192.0.2.")).count(), 20_000 + 7);
+    let n_messages = shown.matches("\tANY\tTSIG\t").count();
+    assert!((5..50).contains(&n_messages), "{n_messages} messages");
+    assert!(!shown.contains("Couldn't verify"));
+}
+
+#[test]
+fn knot_nsd_and_bind_load_our_zone_and_answer_the_same() {
+    let site = Site::new(&config("allow_transfer = [\"127.0.0.0/8 key:xfr.example.org\"]"), ZONE);
+    let server = site.start();
+    let ours = server.address("dns");
+    for kind in Kind::ALL {
+        let mut secondary = Nameserver::new(kind, Role::Secondary(ours));
+        secondary.start();
+        secondary.wait_for_serial(1);
+        for question in QUESTIONS {
+            let sections = |shown: &str| {
+                let mut lines: Vec<String> =
+                    shown.lines().filter(|line| !line.starts_with(';') && !line.is_empty()).map(words).collect();
+                // Knot keeps no capitals.
+                lines.iter_mut().for_each(|line| line.make_ascii_lowercase());
+                lines.sort();
+                (rcode(shown).to_owned(), lines)
+            };
+            // What is beside the answer is for each server to choose, unless it is a referral.
+            let less = if question.contains(".sub.") { "" } else { "+noauthority +noadditional" };
+            let question = format!("{question} +norec +nocmd +nostats {less}");
+            assert_eq!(sections(&secondary.dig(&question)), sections(&dig(ours, &question)), "{kind:?}: {question}");
+        }
+        let pool = secondary.dig("www.example.org A +short");
+        let mut pool: Vec<&str> = pool.lines().collect();
+        pool.sort_unstable();
+        assert_eq!(pool, ["192.0.2.1", "192.0.2.2"], "{kind:?}");
+    }
+}
