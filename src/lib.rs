@@ -4,7 +4,7 @@
 //! The map, level by level; a file uses its own level and those before it:
 //!
 //! 1. words: [`types`], [`name`], [`diagnostic`] (mistakes with file, line and caret), [`observe`], [`shutdown`]
-//! 2. inputs: [`config`] (the TOML file), [`zone`] (master files), [`geo`] (address → place), [`health`] (rise and fall; also the probes)
+//! 2. inputs: [`config`] (the TOML file), [`protect`] (cookies, rate limits), [`zone`] (master files), [`geo`] (address → place), [`health`] (rise and fall; also the probes)
 //! 3. state: [`state`], the one mutable truth, makes [`snapshot`], the immutable view that everybody reads
 //! 4. decision: [`select`], who serves a client, best first; one small file a policy, and `explain`
 //! 5. meaning: [`dns::answer`](dns), `redirect::decision`, `l4::attempts`: what a query, a request, a connection gets
@@ -36,6 +36,7 @@ pub mod health;
 pub mod l4;
 pub mod name;
 pub mod observe;
+pub mod protect;
 pub mod redirect;
 pub mod runtime;
 pub mod select;

@@ -1,7 +1,7 @@
 //! The immutable view that every request is answered from, built by [`crate::state`] and read by everything else.
 //!
 //! What a query would otherwise compute each time (who is eligible, the round robin order, the Maglev table) is built here once a change.
-//! The only thing in it that moves is the turn of a round robin.
+//! The only things in it that move are the turn of a round robin and the buckets of a rate limit.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use crate::{
     config::{self, AffinityPrefix, Answers, OnAllDown},
     geo::{Geo, Table},
+    protect::Protection,
     select::{maglev::Maglev, wrr::Sequence},
     types::{Admin, Family, Generation, Health, PoolId, RealserverId, Weight},
     zone::ZoneSet,
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub identity: Arc<Identity>,
     /// Who may have zones, and the keys that sign.
     pub transfer: Arc<config::Transfer>,
+    /// What DNS does about forged and too many queries.
+    pub protection: Arc<Protection>,
     /// What the redirector goes by.
     pub redirect: Arc<config::Redirect>,
     /// L4 listeners, sorted by name.

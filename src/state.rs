@@ -5,6 +5,8 @@
 
 mod build;
 pub mod saved;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -20,6 +22,7 @@ use crate::{
     geo::Geo,
     health::{Checked, Outcome, Target},
     name::Name,
+    protect::Protection,
     snapshot::{Identity, Listener, Pool, Snapshot},
     types::{Admin, Family, Generation, Health, PoolId, RealserverId},
     zone::{ServedZone, Zone, ZoneSet},
@@ -32,6 +35,8 @@ pub enum Event {
     Configured(Arc<Config>, Arc<Geo>),
     /// The geo databases were read again.
     GeoLoaded(Arc<Geo>),
+    /// What DNS does about forged and too many queries has changed: other settings, or other secrets.
+    Protected(Arc<Protection>),
     /// A zone was read, for the first time or again.
     ZoneLoaded(Arc<Zone>),
     /// A zone's file is gone.
@@ -115,6 +120,7 @@ struct Loaded {
 pub struct State {
     config: Arc<Config>,
     geo: Arc<Geo>,
+    protection: Arc<Protection>,
     zones: BTreeMap<Name, Loaded>,
     checked: HashMap<Target, Checked>,
     /// Health from before a restart or from under another check, taken up when targets are indexed.
@@ -133,12 +139,13 @@ pub struct State {
 }
 
 impl State {
-    /// A state with a configuration, and with what was saved before a restart. Zones come as events.
+    /// A state with a configuration, and with what was saved before a restart. Zones come as events, and so does protection.
     pub fn new(config: Arc<Config>, geo: Arc<Geo>, saved: saved::Saved, now: Timestamp) -> Self {
         let (overrides, restored) = saved.into_parts();
         let mut state = Self {
             config: config.clone(),
             geo: geo.clone(),
+            protection: Arc::default(),
             zones: BTreeMap::new(),
             checked: HashMap::new(),
             restored,
@@ -162,6 +169,11 @@ impl State {
             Event::Configured(config, geo) => self.try_configure(config, geo),
             Event::GeoLoaded(geo) => {
                 self.configure(self.config.clone(), geo);
+                Ok(Vec::new())
+            }
+            Event::Protected(protection) => {
+                self.protection = protection;
+                self.is_changed = true;
                 Ok(Vec::new())
             }
             Event::ZoneLoaded(zone) => self.load_zone(zone),
@@ -206,6 +218,7 @@ impl State {
             geo: self.geo.clone(),
             identity: Arc::new(identity),
             transfer: self.config.dns.transfer.clone(),
+            protection: self.protection.clone(),
             redirect: Arc::new(self.config.redirect.clone()),
             listeners: listeners.into(),
         }))
@@ -255,7 +268,7 @@ impl State {
                 *loaded = Loaded { current: Some(zone.clone()), pending: None };
                 // One zone of ten thousand: the set is copied once and changed at one place, the others are shared.
                 let mut set = (*self.zone_set).clone();
-                set.insert(Arc::new(ServedZone { zone, pools }));
+                set.insert(Arc::new(ServedZone { zone, pools, is_expired: false }));
                 self.zone_set = Arc::new(set);
                 self.is_changed = true;
                 Ok(Vec::new())
@@ -322,7 +335,7 @@ impl State {
         for loaded in self.zones.values_mut() {
             let resolve = |zone: &Arc<Zone>| {
                 let pools = resolve(&self.config, &self.pools_by_name, zone).ok()?;
-                Some(Arc::new(ServedZone { zone: zone.clone(), pools }))
+                Some(Arc::new(ServedZone { zone: zone.clone(), pools, is_expired: false }))
             };
             let served = match loaded.pending.as_ref().and_then(resolve) {
                 Some(served) => {

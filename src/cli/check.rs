@@ -9,6 +9,7 @@ use crate::{
     config::{self, Config, LoadError, Members},
     diagnostic::{Diagnostic, Diagnostics, Severity},
     geo::Geo,
+    protect::Secrets,
     state::State,
     zone::directory,
 };
@@ -45,6 +46,10 @@ pub(super) fn check(path: &Path, prints_config: bool, as_json: bool) -> u8 {
 fn load(path: &Path) -> Result<Outcome, LoadError> {
     let (config, mut findings) = config::load(path)?;
     if let Err(unusable) = Geo::load(&config.geo_databases) {
+        findings.extend(unusable);
+    }
+    let secret_file = config.dns.cookies.as_ref().and_then(|cookies| cookies.secret_file.as_deref());
+    if let Some(Err(unusable)) = secret_file.map(Secrets::load) {
         findings.extend(unusable);
     }
     let (mut n_zones, mut n_records) = (0, 0);

@@ -141,6 +141,7 @@ zones = "zones"
 databases = [{database}]
 [redirect]
 listen = ["{redirect}"]
+max_connections = 100
 [control]
 socket = "control.sock"
 listen = "{control}"
@@ -180,7 +181,7 @@ check = "web"
         }
         let _ = writeln!(
             text,
-            "\n# the last hop: TCP, carried to the same realservers\n[listeners.web]\nbind = \"{listener}\"\npool = \"web\""
+            "\n# the last hop: TCP, carried to the same realservers\n[listeners.web]\nbind = \"{listener}\"\npool = \"web\"\nmax_connections = 100"
         );
         text
     }

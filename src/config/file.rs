@@ -20,6 +20,7 @@ use super::{
     check::read_check,
     cross,
     pool::read_pool,
+    protect::{read_cookies, read_rate_limit},
     reader::{Reader, Table, Value, Word, suggest_name},
     transfer::{TsigKey, read_keys, read_transfer},
 };
@@ -207,16 +208,10 @@ fn read_dns(root: Table<'_>, folder: &Path, keys: &[Arc<TsigKey>], places: &mut 
             version,
             nsid: None,
             transfer: Arc::default(),
+            cookies: None,
+            rate_limit: None,
         };
     };
-    if let Some(value) = table.get("cookies")
-        && value.boolean() == Some(true)
-    {
-        value.reject(
-            "`cookies = true` is not supported yet: DNS cookies come with a later version",
-            "write `false`, or remove the line",
-        );
-    }
     let zones = table.get("zones").map_or(Some("zones"), |value| value.string());
     Dns {
         listen: read_listen(table, 53, places),
@@ -225,6 +220,8 @@ fn read_dns(root: Table<'_>, folder: &Path, keys: &[Arc<TsigKey>], places: &mut 
         version: read_text_or_off(table.get("version"), version),
         nsid: read_text_or_off(table.get("nsid"), None),
         transfer: Arc::new(read_transfer(table, keys)),
+        cookies: read_cookies(table, folder),
+        rate_limit: read_rate_limit(table),
     }
 }
 
@@ -246,7 +243,7 @@ fn read_redirect(root: Table<'_>, places: &mut Places) -> Redirect {
     }
 }
 
-fn read_network(value: Value<'_>, text: &str) -> Option<IpNet> {
+pub(super) fn read_network(value: Value<'_>, text: &str) -> Option<IpNet> {
     network(text).map_err(|(message, hint)| value.reject(message, hint)).ok()
 }
 

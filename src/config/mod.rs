@@ -8,6 +8,7 @@ mod cross;
 mod file;
 mod pool;
 mod print;
+mod protect;
 mod reader;
 pub mod reference;
 #[cfg(test)]
@@ -26,7 +27,7 @@ use ipnet::IpNet;
 
 pub use self::{
     print::print,
-    transfer::{Algorithm, Allow, Transfer, TsigKey},
+    transfer::{Algorithm, Allow, Party, Transfer, TsigKey},
 };
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Source},
@@ -74,6 +75,54 @@ pub struct Dns {
     pub nsid: Option<String>,
     /// Who may have zones, who is told of their changes, and which keys there are.
     pub transfer: Arc<Transfer>,
+    /// DNS cookies; `None` does not understand them.
+    pub cookies: Option<Cookies>,
+    /// Response rate limiting; `None` limits nobody.
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// DNS cookies (RFC 7873).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cookies {
+    /// One or two secrets that a set of servers shares; `None` draws one at start.
+    pub secret_file: Option<PathBuf>,
+    /// Whether UDP clients that know cookies get BADCOOKIE until they show a good one.
+    pub are_required: bool,
+}
+
+/// `[dns.rate_limit]`: what one client network is sent by UDP without a good cookie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Answers of one kind about one name, at least 1.
+    pub responses_per_second: u32,
+    /// The same at once after a pause, at least 1.
+    pub burst: u32,
+    /// Every so many limited answers one is sent as a hint to come by TCP or with a cookie; 0 is never.
+    pub slip: u8,
+    /// Bits of an IPv4 address that make a network.
+    pub prefix_v4: u8,
+    /// Bits of an IPv6 address that make a network.
+    pub prefix_v6: u8,
+    /// Networks that are never limited.
+    pub exempt: Vec<IpNet>,
+    /// Buckets, of 8 octets each.
+    pub table_size: usize,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        // Behind one /24 of a public resolver are many clients, each asking for itself where ECS counts.
+        let responses_per_second = 200;
+        Self {
+            responses_per_second,
+            burst: 2 * responses_per_second,
+            slip: 2,
+            prefix_v4: 24,
+            prefix_v6: 56,
+            exempt: Vec::new(),
+            table_size: 65_536,
+        }
+    }
 }
 
 /// `[redirect]`

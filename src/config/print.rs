@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    Answers, Check, CheckKind, Config, HttpCheck, Listener, Members, OnAllDown, Policy, Pool, PoolIndex, PoolsPolicy,
-    Realserver, TsigKey,
+    Answers, Check, CheckKind, Config, Dns, HttpCheck, Listener, Members, OnAllDown, Policy, Pool, PoolIndex,
+    PoolsPolicy, Realserver, TsigKey,
 };
 use crate::types::format_duration;
 
@@ -25,7 +25,8 @@ pub fn print(config: &Config) -> String {
         page.string("version", config.dns.version.as_deref().unwrap_or("off"));
         page.string("nsid", config.dns.nsid.as_deref().unwrap_or("off"));
         page.strings("allow_transfer", &config.dns.transfer.allow);
-        page.bare("cookies", false);
+        page.strings("notify", &config.dns.transfer.notify);
+        print_protection(&mut page, &config.dns);
         for key in &config.dns.transfer.keys {
             print_key(&mut page, key);
         }
@@ -103,6 +104,26 @@ fn print_key(page: &mut Page, key: &TsigKey) {
         Some(path) => page.string("secret_file", path.display()),
         None => page.comment("secret: not shown"),
     }
+}
+
+fn print_protection(page: &mut Page, dns: &Dns) {
+    page.bare("cookies", dns.cookies.is_some());
+    if let Some(cookies) = &dns.cookies {
+        match &cookies.secret_file {
+            Some(path) => page.string("cookie_secret_file", path.display()),
+            None => page.comment("cookie_secret_file: a secret drawn at start"),
+        }
+        page.bare("require_cookies", cookies.are_required);
+    }
+    let Some(limit) = &dns.rate_limit else { return };
+    page.table("dns.rate_limit");
+    page.bare("responses_per_second", limit.responses_per_second);
+    page.bare("burst", limit.burst);
+    page.bare("slip", limit.slip);
+    page.bare("prefix_v4", limit.prefix_v4);
+    page.bare("prefix_v6", limit.prefix_v6);
+    page.strings("exempt", &limit.exempt);
+    page.bare("table_size", limit.table_size);
 }
 
 fn print_check(page: &mut Page, check: &Check) {

@@ -22,6 +22,8 @@ use crate::{
 const KEY_DISTANCE_MAX: usize = 3;
 /// The same for names of the operator's: `web-us` is not a misspelt `web-eu`.
 const NAME_DISTANCE_MAX: usize = 1;
+/// Findings that are told: a generated file can have one mistake a hundred thousand times.
+const FINDINGS_MAX: usize = 1000;
 /// Words in a hint, at most: a file may have ten thousand pools.
 const LISTED_MAX: usize = 16;
 
@@ -64,10 +66,15 @@ impl<'i> Reader<'i> {
         self.findings.borrow().has_errors()
     }
 
-    /// Everything found, in the order of the file.
+    /// What was found, in the order of the file.
     pub(super) fn into_findings(self) -> Diagnostics {
         let mut findings = self.findings.into_inner();
         findings.0.sort_by_key(|finding| finding.place.as_ref().map_or(0, |(_, span)| span.start));
+        let n_more = findings.0.len().saturating_sub(FINDINGS_MAX);
+        if n_more > 0 {
+            findings.0.truncate(FINDINGS_MAX);
+            findings.push(Diagnostic::bare(format!("and {n_more} more findings like these")));
+        }
         findings
     }
 }

@@ -3,6 +3,7 @@
 mod generated;
 mod mistakes;
 mod mistakes_in_pools;
+mod protect;
 
 use std::path::Path;
 
@@ -109,7 +110,7 @@ fn example_reads_and_prints_as_the_same() {
 #[test]
 fn defaults_are_those_of_the_reference() {
     let config = read(
-        "version = 1\n[dns]\n[redirect]\n[checks.c]\ntype = \"https\"\n[pools.p]\ncheck = \"c\"\n\
+        "version = 1\n[dns]\n[dns.rate_limit]\n[redirect]\n[checks.c]\ntype = \"https\"\n[pools.p]\ncheck = \"c\"\n\
          realservers = [{ name = \"a\", address = \"192.0.2.1\", port = 80 }]\n\
          [listeners.l]\nbind = \"192.0.2.1:8080\"\npool = \"p\"\n",
     );
@@ -159,7 +160,7 @@ fn secret_may_stand_in_a_file_and_is_never_shown() {
     std::fs::write(folder.path().join("key"), "c2VjcmV0IG9mIHRoZSBmaWxl\n").expect("secret");
     let keys =
         "[tsig.\"a.Key\"]\nsecret_file = \"key\"\nalgorithm = \"hmac-sha512\"\n[tsig.b]\nsecret = \"c2VjcmV0\"\n";
-    let dns = "version = 1\n[dns]\nlisten = []\nallow_transfer = [\"192.0.2.0/24\", \"key:A.key\", \"2001:db8::/32 key:b\"]\n";
+    let dns = "version = 1\n[dns]\nlisten = []\nallow_transfer = [\"192.0.2.0/24\", \"key:A.key\", \"2001:db8::/32 key:b\"]\nnotify = [\"192.0.2.54 key:b\"]\n";
     let (config, _) = parse(&folder.path().join("fingerpost.toml"), format!("{dns}{keys}")).expect("valid");
     let transfer = &config.dns.transfer;
     assert_eq!(

@@ -1,6 +1,12 @@
 //! Who may have copies of zones, and the keys that prove it: `allow_transfer` and `[tsig.NAME]` as written become [`Transfer`].
 
-use std::{fmt, net::IpAddr, os::unix::fs::PermissionsExt as _, path::Path, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use domain::utils::base64;
 use ipnet::IpNet;
@@ -13,6 +19,8 @@ use crate::name::Name;
 
 /// Longest file with a secret: a key of 512 bits has 88 characters.
 const SECRET_FILE_OCTETS_MAX: u64 = 4096;
+/// Where nameservers listen.
+const DNS_PORT: u16 = 53;
 /// What makes the name of a key of a word.
 const KEY_PREFIX: &str = "key:";
 
@@ -23,6 +31,8 @@ pub struct Transfer {
     pub keys: Vec<Arc<TsigKey>>,
     /// Who may have zones; any entry is enough.
     pub allow: Vec<Allow>,
+    /// Secondaries that are told of new serials.
+    pub notify: Vec<Party>,
 }
 
 impl Transfer {
@@ -113,6 +123,25 @@ impl fmt::Display for Allow {
     }
 }
 
+/// Another nameserver, and how what goes there is signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Party {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The key; `None` does not sign.
+    pub key: Option<Arc<TsigKey>>,
+}
+
+/// As it is written.
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.key {
+            Some(key) => write!(f, "{} {KEY_PREFIX}{}", self.address, key.name_in_file),
+            None => write!(f, "{}", self.address),
+        }
+    }
+}
+
 /// The keys of `[tsig.NAME]`.
 pub(super) fn read_keys(entries: Vec<(Word<'_>, Value<'_>)>, folder: &Path) -> Vec<Arc<TsigKey>> {
     let mut keys: Vec<Arc<TsigKey>> = Vec::new();
@@ -193,12 +222,29 @@ fn read_secret_file(value: Value<'_>, path: &Path) -> Option<String> {
 /// What `[dns]` says about transfers.
 pub(super) fn read_transfer(dns: Table<'_>, keys: &[Arc<TsigKey>]) -> Transfer {
     let allow = dns.get("allow_transfer").and_then(|value| value.list(|element| read_allow(element, keys)));
-    Transfer { keys: keys.to_vec(), allow: allow.unwrap_or_default() }
+    let notify = dns.get("notify").and_then(|value| value.list(|element| read_party(element, keys)));
+    Transfer { keys: keys.to_vec(), allow: allow.unwrap_or_default(), notify: notify.unwrap_or_default() }
+}
+
+/// `ADDRESS` or `ADDRESS:PORT`, then perhaps `key:NAME`.
+fn read_party(value: Value<'_>, keys: &[Arc<TsigKey>]) -> Option<Party> {
+    let (place, key) = split(value, keys)?;
+    let place = place.unwrap_or_default();
+    let address = place.parse::<IpAddr>().map(|address| SocketAddr::new(address, DNS_PORT)).or_else(|_| place.parse());
+    let address = address.ok().filter(|address: &SocketAddr| {
+        !address.ip().is_unspecified() && !address.ip().is_multicast() && address.port() != 0
+    });
+    let Some(address) = address else {
+        let hint = "such as `192.0.2.54`, `192.0.2.54:5300`, `[2001:db8::54]:53` or `192.0.2.54 key:NAME`";
+        value.reject(format!("`{place}` is no address of a nameserver"), hint);
+        return None;
+    };
+    Some(Party { address, key })
 }
 
 /// `NETWORK`, `key:NAME`, or both.
 fn read_allow(value: Value<'_>, keys: &[Arc<TsigKey>]) -> Option<Allow> {
-    let (place, key) = read_party(value, keys)?;
+    let (place, key) = split(value, keys)?;
     let network = match place {
         Some(place) => Some(network(place).map_err(|(message, hint)| value.reject(message, hint)).ok()?),
         None => None,
@@ -207,7 +253,7 @@ fn read_allow(value: Value<'_>, keys: &[Arc<TsigKey>]) -> Option<Allow> {
 }
 
 /// A place and the name of a key, one of which may be missing.
-fn read_party<'r>(value: Value<'r>, keys: &[Arc<TsigKey>]) -> Option<(Option<&'r str>, Option<Arc<TsigKey>>)> {
+fn split<'r>(value: Value<'r>, keys: &[Arc<TsigKey>]) -> Option<(Option<&'r str>, Option<Arc<TsigKey>>)> {
     let text = value.string()?;
     let mut place = None;
     let mut key = None;

@@ -96,11 +96,15 @@ pub enum Kind {
     NotImp,
     /// An unknown EDNS version.
     BadVers,
+    /// A client that asks for nothing but a cookie, or that must get one first.
+    Cookie,
+    /// A client whose network is sent too much already: TC, or BADCOOKIE if it knows cookies.
+    Slip,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 14] = [
         Self::Static,
         Self::Pool,
         Self::Referral,
@@ -113,6 +117,8 @@ impl Kind {
         Self::FormErr,
         Self::NotImp,
         Self::BadVers,
+        Self::Cookie,
+        Self::Slip,
     ];
 
     /// As a metric's label.
@@ -130,6 +136,8 @@ impl Kind {
             Self::FormErr => "formerr",
             Self::NotImp => "notimp",
             Self::BadVers => "badvers",
+            Self::Cookie => "cookie",
+            Self::Slip => "slip",
         }
     }
 }

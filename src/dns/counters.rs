@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{
     answer::Kind,
+    guard::CookieStatus,
     header::Rcode,
     query::DropReason,
     respond::{Outcome, Step},
@@ -44,6 +45,7 @@ impl Counter {
 pub(super) struct Slot {
     queries: Counter,
     ecs: Counter,
+    by_cookie: [Counter; CookieStatus::ALL.len()],
     truncated: Counter,
     degraded: Counter,
     by_rcode: [Counter; Rcode::ALL.len()],
@@ -70,6 +72,9 @@ impl Slot {
     fn count_outcome(&self, outcome: Outcome) {
         count_in(&self.by_rcode, &Rcode::ALL, outcome.rcode);
         count_in(&self.by_kind, &Kind::ALL, outcome.kind);
+        if outcome.cookie != CookieStatus::None {
+            count_in(&self.by_cookie, &CookieStatus::ALL, outcome.cookie);
+        }
         for (counter, happened) in [
             (&self.truncated, outcome.is_truncated),
             (&self.degraded, outcome.is_degraded),
@@ -169,6 +174,8 @@ impl Observed for Counters {
         self.by_transport(samples, name, "DNS answers by fail-open: nobody was eligible", |slot| &slot.degraded);
         let name = "fingerpost_dns_ecs_total";
         self.by_transport(samples, name, "DNS queries with an ECS option that were answered", |slot| &slot.ecs);
+        let name = ("fingerpost_dns_cookies_total", "DNS queries with a COOKIE option, by what it is worth", "cookie");
+        self.by_label(samples, name, &CookieStatus::ALL, CookieStatus::as_str, |slot| &slot.by_cookie);
         let name = "fingerpost_dns_receive_errors_total";
         self.by_transport(samples, name, "Reads from a DNS socket that failed", |slot| &slot.receive_errors);
         let name = "fingerpost_dns_send_errors_total";

@@ -9,6 +9,7 @@ use super::{
     compress::Names,
     ecs::ECS_OCTETS_MAX,
     header::{Counts, HEADER_OCTETS, Header, Rcode},
+    options::{OPTIONS_OCTETS_MAX, Options},
     query::{Edns, OPTION_ECS, OPTION_NSID, Query, take_plain_name, take_u16},
 };
 use crate::{
@@ -28,23 +29,41 @@ pub const MESSAGE_OCTETS_MAX: usize = 65_535;
 /// Octets of an OPT record without options.
 const OPT_OCTETS: usize = 11;
 
-/// What kind of transport a message comes by, as far as its size is concerned.
+/// What kind of transport a message comes by, as far as a response depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// Datagrams: the sender says how large.
     Udp,
-    /// A stream, encrypted or not.
+    /// A stream that everybody can read.
     Tcp,
+    /// DNS over TLS (RFC 7858).
+    Tls,
+    /// DNS over HTTPS (RFC 8484).
+    Https,
+    /// DNS over QUIC (RFC 9250).
+    Quic,
 }
 
 impl Transport {
     /// How many octets a response may have.
     pub(super) fn octets_max(self, edns: Option<Edns>) -> usize {
         match (self, edns) {
-            (Self::Tcp, _) => MESSAGE_OCTETS_MAX,
             (Self::Udp, None) => usize::from(UDP_OCTETS_MIN),
             (Self::Udp, Some(edns)) => usize::from(edns.udp_octets_max.max(UDP_OCTETS_MIN)).min(UDP_OCTETS_MAX),
+            (Self::Tcp | Self::Tls | Self::Https | Self::Quic, _) => MESSAGE_OCTETS_MAX,
         }
+    }
+}
+
+impl Transport {
+    /// Whether who listens sees nothing but sizes: then responses are padded for those who ask (RFC 7830).
+    pub(super) fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Https | Self::Quic)
+    }
+
+    /// Whether it is a stream that this server closes when it idles (RFC 7828; RFC 9250 §5.5.2 forbids the option there).
+    pub(super) fn has_keepalive(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
     }
 }
 
@@ -63,6 +82,8 @@ pub struct Envelope<'e> {
     pub scope: Scope,
     /// This server's identifier, for those who ask (RFC 5001).
     pub nsid: Option<&'e str>,
+    /// Other EDNS options.
+    pub options: Options,
     /// Limits the size.
     pub transport: Transport,
 }
@@ -84,6 +105,12 @@ pub(super) struct Full;
 pub fn encode_empty(envelope: &Envelope<'_>, out: &mut [u8]) -> Option<Encoded> {
     let mut writer = Writer::start(envelope, out).ok()?;
     writer.finish(envelope, false, false, Counts::default())
+}
+
+/// Writes a response that only says TC: come again by TCP.
+pub fn encode_truncated(envelope: &Envelope<'_>, out: &mut [u8]) -> Option<Encoded> {
+    let mut writer = Writer::start(envelope, out).ok()?;
+    writer.finish(envelope, false, true, Counts::default())
 }
 
 /// Writes `answer` to `query` into `out`, as much of it as fits.
@@ -139,6 +166,7 @@ impl<'o> Writer<'o> {
         let mut nsid: &[u8] = &[];
         if let Some(edns) = envelope.edns {
             n_opt = OPT_OCTETS + edns.ecs.map_or(0, |ecs| 8 + usize::from(ecs.source_prefix.div_ceil(8)));
+            n_opt += envelope.options.n_octets_required();
             let identifier = envelope.nsid.filter(|_| edns.wants_nsid).map_or(&[][..], str::as_bytes);
             // An identifier that leaves no room is no reason to be silent.
             let n_without = HEADER_OCTETS + envelope.question.len() + n_opt;
@@ -174,7 +202,7 @@ impl<'o> Writer<'o> {
     }
 
     /// Writes the OPT record: our size, the rcode's upper bits, version 0, DO as it came (RFC 3225 §3), ECS if there was one, NSID if
-    /// asked for.
+    /// asked for, then what [`Options`] has.
     fn put_opt(&mut self, edns: Edns, envelope: &Envelope<'_>) -> Result<(), Full> {
         let [size0, size1] = UDP_OCTETS_ADVERTISED.to_be_bytes();
         let dnssec_ok = if edns.is_dnssec_ok { 0x80 } else { 0 };
@@ -189,6 +217,9 @@ impl<'o> Writer<'o> {
         if !nsid.is_empty() {
             self.put_option(OPTION_NSID, nsid)?;
         }
+        let octets_max = envelope.transport.octets_max(envelope.edns).min(self.out.len());
+        let rest = self.out.get_mut(self.at..octets_max).ok_or(Full)?;
+        self.at += envelope.options.write(self.at, rest).ok_or(Full)?;
         self.set_length(options_at)
     }
 
@@ -373,4 +404,7 @@ impl CompressibleNames {
     }
 }
 
-const _: () = assert!(UDP_OCTETS_MIN as usize >= HEADER_OCTETS + NAME_OCTETS_MAX + 4 + OPT_OCTETS + 4 + ECS_OCTETS_MAX);
+const _: () = assert!(
+    UDP_OCTETS_MIN as usize
+        >= HEADER_OCTETS + NAME_OCTETS_MAX + 4 + OPT_OCTETS + 4 + ECS_OCTETS_MAX + OPTIONS_OCTETS_MAX
+);

@@ -3,12 +3,14 @@
 //! [`concerns`] tells them apart at next to no cost, so that all others go the short way. Pure, as `respond` is; the shells send what
 //! comes of it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
     answer::{AXFR, CLASS_IN, IXFR, Kind},
     encode::{Envelope, MESSAGE_OCTETS_MAX, Transport, encode_empty},
+    guard::CookieStatus,
     header::{Header, QUERY, Rcode},
+    options::Options,
     outgoing::{Outgoing, Request},
     query::{DropReason, Query, take_plain_name, take_u16},
     respond::{Outcome, Step, respond},
@@ -17,6 +19,7 @@ use super::{
 };
 use crate::{
     name::Name,
+    protect::limit::{Class, Verdict},
     snapshot::Snapshot,
     types::Scope,
     zone::{ServedZone, rtype},
@@ -66,23 +69,33 @@ pub(super) struct Circumstances {
     pub(super) peer: SocketAddr,
     pub(super) transport: Transport,
     pub(super) random: u64,
-    /// Seconds since 1970.
-    pub(super) now: u64,
+    /// Since 1970.
+    pub(super) now: Duration,
 }
 
 /// Answers a message, checking its signature and signing what it gets.
 pub(super) fn exchange(snapshot: &Arc<Snapshot>, wire: &[u8], circumstances: Circumstances) -> Exchange {
-    match tsig::check(wire, &snapshot.transfer.keys, circumstances.now) {
+    match tsig::check(wire, &snapshot.transfer.keys, circumstances.now.as_secs()) {
         Checked::Unsigned => exchange_unsigned(snapshot, wire, circumstances, None),
         Checked::Signed(session, request) => exchange_unsigned(snapshot, &request, circumstances, Some(session)),
+        Checked::Malformed | Checked::Refused(_) if is_limited(snapshot, circumstances) => {
+            Exchange::Drop(DropReason::RateLimit)
+        }
         Checked::Malformed => error_reply(wire, Rcode::FormErr, Kind::FormErr, circumstances, None),
         Checked::Refused(refusal) => {
             let reply = error_reply(wire, Rcode::NotAuth, Kind::Refused, circumstances, None);
             let Exchange::Reply { mut message, outcome, .. } = reply else { return reply };
-            refusal.append(&mut message, circumstances.now);
+            refusal.append(&mut message, circumstances.now.as_secs());
             Exchange::Reply { message, outcome, tsig_error: Some(refusal.error) }
         }
     }
+}
+
+/// Whether the peer, who may be forged, gets too many errors.
+fn is_limited(snapshot: &Snapshot, circumstances: Circumstances) -> bool {
+    let Circumstances { peer, transport, random, now } = circumstances;
+    let limit = snapshot.protection.rate_limit.as_ref().filter(|_| transport == Transport::Udp);
+    limit.is_some_and(|limit| limit.judge(peer.ip(), Class::Error, &[], now, random) == Verdict::Drop)
 }
 
 /// Answers a request without its signature; `session` signs.
@@ -113,7 +126,7 @@ fn exchange_unsigned(
     if !is_udp {
         return Exchange::Transfer(Box::new(outgoing));
     }
-    match outgoing.next_message(circumstances.now) {
+    match outgoing.next_message(circumstances.now.as_secs()) {
         Some(Ok(message)) if message.len() <= circumstances.transport.octets_max(query.edns) => {
             let outcome = outcome(Rcode::NoError, Kind::Static, false);
             Exchange::Reply { message, outcome, tsig_error: None }
@@ -143,12 +156,12 @@ fn plain(
     let n_signature = session.as_ref().map_or(0, Session::octets);
     let octets_max = transport.octets_max(query.and_then(|query| query.edns)).min(MESSAGE_OCTETS_MAX);
     let mut message = vec![0; octets_max.saturating_sub(n_signature)];
-    match respond(snapshot, wire, peer, transport, random, &mut message) {
+    match respond(snapshot, wire, peer, transport, now, random, &mut message) {
         Step::Drop(reason) => Exchange::Drop(reason),
         Step::Send { n_octets, outcome } => {
             message.truncate(n_octets);
             if let Some(mut session) = session {
-                session.sign(&mut message, now);
+                session.sign(&mut message, now.as_secs());
             }
             Exchange::Reply { message, outcome, tsig_error: None }
         }
@@ -167,12 +180,13 @@ fn error_reply(
     let question = open(wire).map_or(&[][..], |opening| opening.question);
     let edns = Query::parse(wire).ok().and_then(|query| query.edns);
     let transport = circumstances.transport;
-    let envelope = Envelope { header, question, edns, rcode, scope: Scope(0), nsid: None, transport };
+    let envelope =
+        Envelope { header, question, edns, rcode, scope: Scope(0), nsid: None, options: Options::default(), transport };
     let mut message = vec![0; transport.octets_max(edns)];
     let Some(encoded) = encode_empty(&envelope, &mut message) else { return Exchange::Drop(DropReason::NoRoom) };
     message.truncate(encoded.n_octets);
     if let Some(mut session) = session {
-        session.sign(&mut message, circumstances.now);
+        session.sign(&mut message, circumstances.now.as_secs());
     }
     Exchange::Reply { message, outcome: outcome(rcode, kind, false), tsig_error: None }
 }
@@ -189,5 +203,5 @@ fn truncated_reply(query: &Query<'_>, wire: &[u8], circumstances: Circumstances)
 }
 
 fn outcome(rcode: Rcode, kind: Kind, is_truncated: bool) -> Outcome {
-    Outcome { rcode, kind, is_truncated, is_degraded: false, has_ecs: false }
+    Outcome { rcode, kind, is_truncated, is_degraded: false, has_ecs: false, cookie: CookieStatus::None }
 }

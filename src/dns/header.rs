@@ -107,11 +107,13 @@ pub enum Rcode {
     NotAuth = 9,
     /// BADVERS (RFC 6891 §9): does not fit into a header, so that it takes an OPT record.
     BadVers = 16,
+    /// BADCOOKIE (RFC 7873 §8): come again with the cookie that comes with this.
+    BadCookie = 23,
 }
 
 impl Rcode {
     /// All of them.
-    pub const ALL: [Rcode; 9] = [
+    pub const ALL: [Rcode; 10] = [
         Self::NoError,
         Self::FormErr,
         Self::ServFail,
@@ -121,6 +123,7 @@ impl Rcode {
         Self::YxDomain,
         Self::NotAuth,
         Self::BadVers,
+        Self::BadCookie,
     ];
 
     /// The four bits in the header.
@@ -145,6 +148,7 @@ impl Rcode {
             Self::YxDomain => "YXDOMAIN",
             Self::NotAuth => "NOTAUTH",
             Self::BadVers => "BADVERS",
+            Self::BadCookie => "BADCOOKIE",
         }
     }
 }

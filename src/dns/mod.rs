@@ -7,17 +7,23 @@
 mod additional;
 pub mod answer;
 mod chain;
+mod clock;
 mod compress;
 mod counters;
 pub mod ecs;
 pub mod encode;
 mod exchange;
 mod explain;
+mod guard;
 pub mod header;
 #[cfg(test)]
 mod loopback_tests;
 mod mmsg;
+mod notify;
+pub mod options;
 mod outgoing;
+#[cfg(test)]
+mod protocol_tests;
 pub mod query;
 mod respond;
 mod tcp;
@@ -33,10 +39,13 @@ mod udp;
 mod wire;
 
 pub use answer::Kind;
+pub use clock::time_since_1970;
 pub use counters::Counters;
 pub use encode::Transport;
 pub use explain::{Explained, ExplainedPool, explain_answer};
+pub use guard::CookieStatus;
 pub use header::Rcode;
+pub use notify::notify_secondaries;
 pub use query::DropReason;
 pub use respond::{Outcome, Step, respond};
 pub use tcp::serve_tcp;

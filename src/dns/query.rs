@@ -8,8 +8,12 @@ use std::net::IpAddr;
 use super::{
     ecs::{Ecs, EcsError, parse_ecs},
     header::{HEADER_OCTETS, Header, QUERY},
+    options::{OPTION_COOKIE, OPTION_KEEPALIVE, OPTION_PADDING},
 };
-use crate::name::{LABEL_OCTETS_MAX, NAME_OCTETS_MAX};
+use crate::{
+    name::{LABEL_OCTETS_MAX, NAME_OCTETS_MAX},
+    protect::cookie::{ClientCookie, ServerCookie},
+};
 
 /// Record type OPT (RFC 6891).
 const OPT: u16 = 41;
@@ -45,6 +49,46 @@ pub struct Edns {
     pub ecs: Option<Ecs>,
     /// Whether the server is asked for its identifier.
     pub wants_nsid: bool,
+    /// What the client shows, and is to be shown.
+    pub cookie: Option<CookieOption>,
+    /// Whether the client asks how long its connection may idle (RFC 7828).
+    pub wants_keepalive: bool,
+    /// Whether the query is padded, and its response may be (RFC 7830 §4).
+    pub is_padded: bool,
+}
+
+/// A COOKIE option of a query (RFC 7873 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CookieOption {
+    /// The client's own.
+    pub client: ClientCookie,
+    /// What it says to have received from this server.
+    pub server: ShownCookie,
+}
+
+/// The server's part of a query's cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShownCookie {
+    /// There is none yet.
+    Missing,
+    /// One that may be ours.
+    Shown(ServerCookie),
+    /// One of another length than ours have.
+    Foreign,
+}
+
+impl CookieOption {
+    /// Reads the option's data: eight octets of the client's, and none or 8 to 32 of a server's (RFC 7873 §5.2.2).
+    fn parse(option: &[u8]) -> Option<Self> {
+        let (&client, server) = option.split_first_chunk()?;
+        let server = match (server.len(), server.first_chunk()) {
+            (0, _) => ShownCookie::Missing,
+            (16, Some(&server)) => ShownCookie::Shown(server),
+            (8..=32, _) => ShownCookie::Foreign,
+            _ => return None,
+        };
+        Some(Self { client, server })
+    }
 }
 
 /// What becomes of a message that is no query to be answered.
@@ -74,11 +118,13 @@ pub enum DropReason {
     Response,
     /// The caller's buffer holds not even a header and a question.
     NoRoom,
+    /// The client's network is sent too much already.
+    RateLimit,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [DropReason; 3] = [Self::Short, Self::Response, Self::NoRoom];
+    pub const ALL: [DropReason; 4] = [Self::Short, Self::Response, Self::NoRoom, Self::RateLimit];
 
     /// As a metric's label.
     pub fn as_str(self) -> &'static str {
@@ -86,6 +132,7 @@ impl DropReason {
             Self::Short => "short",
             Self::Response => "response",
             Self::NoRoom => "no_room",
+            Self::RateLimit => "rate_limit",
         }
     }
 }
@@ -96,6 +143,9 @@ pub enum QueryError {
     /// FORMERR.
     #[error("{0}")]
     Form(#[from] FormError),
+    /// No question but a COOKIE option: the client only wants a cookie (RFC 7873 §5.4). FORMERR where cookies are off.
+    #[error("no question, but a cookie")]
+    CookieOnly,
     /// NOTIMP: an opcode other than QUERY.
     #[error("opcode is not QUERY")]
     Opcode,
@@ -131,6 +181,9 @@ pub enum FormError {
     /// More than one ECS option.
     #[error("more than one ECS option")]
     SecondEcs,
+    /// A COOKIE option of a length that none can have (RFC 7873 §5.2.2).
+    #[error("COOKIE option has a bad length")]
+    CookieLength,
     /// An ECS option that breaks RFC 7871 §6.
     #[error("{0}")]
     Ecs(#[from] EcsError),
@@ -150,6 +203,13 @@ impl<'p> Query<'p> {
         // What follows the header is another opcode's business, a bare header included (RFC 8906 §3.1.4).
         if header.opcode() != QUERY {
             return Err(reply(&[], None, QueryError::Opcode));
+        }
+        if counts.questions == 0 && counts.additional > 0 {
+            let mut opt = Opt::default();
+            let read = opt.read_records(body, counts.answers, counts.authority, counts.additional);
+            if read.is_ok() && opt.edns.is_some_and(|edns| edns.cookie.is_some()) {
+                return Err(reply(&[], opt.edns, QueryError::CookieOnly));
+            }
         }
         if counts.questions != 1 {
             return Err(reply(&[], None, FormError::QuestionCount.into()));
@@ -285,6 +345,9 @@ impl Opt {
             is_dnssec_ok: flags & 0x80 != 0,
             ecs: None,
             wants_nsid: false,
+            cookie: None,
+            wants_keepalive: false,
+            is_padded: false,
         });
         if !record.is_at_root {
             return Err(FormError::OptOwner);
@@ -302,6 +365,12 @@ impl Opt {
                 OPTION_ECS if edns.ecs.is_some() => return Err(FormError::SecondEcs),
                 OPTION_ECS => edns.ecs = Some(parse_ecs(option)?),
                 OPTION_NSID => edns.wants_nsid = true,
+                // Only the first one counts (RFC 7873 §5.2).
+                OPTION_COOKIE if edns.cookie.is_some() => {}
+                OPTION_COOKIE => edns.cookie = Some(CookieOption::parse(option).ok_or(FormError::CookieLength)?),
+                // A client has no timeout to say (RFC 7828 §3.2.1); one that does is not asking.
+                OPTION_KEEPALIVE => edns.wants_keepalive |= option.is_empty(),
+                OPTION_PADDING => edns.is_padded = true,
                 _ => {}
             }
         }

@@ -1,14 +1,27 @@
 //! One message in, one message out: [`respond`] is all that a transport calls.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use super::{
-    answer::{self, Answer, Kind, client_of},
-    encode::{Encoded, Envelope, Transport, encode, encode_empty},
-    header::Rcode,
-    query::{DropReason, Query, QueryError, Rejection},
+    answer::{self, AXFR, Answer, CLASS_ANY, CLASS_IN, IXFR, Kind, client_of},
+    encode::{Encoded, Envelope, Transport, encode, encode_empty, encode_truncated},
+    guard::{CookieStatus, JudgedCookie, judge_cookie, judge_rate},
+    header::{Header, Rcode},
+    options::{ExtendedError, Options},
+    query::{DropReason, Edns, Query, QueryError, Rejection},
 };
-use crate::{select::Turn, snapshot::Snapshot, types::Scope};
+use crate::{
+    protect::limit::{Class, Verdict},
+    select::Turn,
+    snapshot::Snapshot,
+    types::Scope,
+};
+
+/// How long a connection may idle, as it is told to those who ask (RFC 7828 §3.1), in tenths of a second: less than the server waits, so that
+/// it is the client who closes.
+pub(super) const KEEPALIVE_TENTHS: u16 = 90;
+/// The largest answer to a client without a good cookie whose network is being sent much.
+const TIGHT_OCTETS_MAX: usize = 512;
 
 /// What a transport does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,65 +50,147 @@ pub struct Outcome {
     pub is_degraded: bool,
     /// Whether the query had an ECS option.
     pub has_ecs: bool,
+    /// What the query's cookie is worth.
+    pub cookie: CookieStatus,
 }
 
 /// Answers the message `wire` from `peer` into `out`.
 ///
-/// `random` decides for pools with the policy `random`. Allocates nothing, takes no lock, and leaves no trace but the turn of a round robin.
-/// `out` limits the response as the transport does; 1232 octets are enough for UDP, 65,535 for everything.
+/// `now` is the time since 1970, read once a batch. `random` decides for pools with the policy `random`, and who slips through a rate limit.
+/// Allocates nothing, takes no lock, and leaves no trace but the turn of a round robin and what counts towards a rate limit. `out` limits the
+/// response as the transport does; 1232 octets are enough for UDP, 65,535 for everything.
 pub fn respond(
     snapshot: &Snapshot,
     wire: &[u8],
     peer: SocketAddr,
     transport: Transport,
+    now: Duration,
     random: u64,
     out: &mut [u8],
 ) -> Step {
-    match Query::parse(wire) {
-        Ok(query) => respond_to_query(snapshot, &query, peer, transport, random, out),
-        Err(Rejection::Drop(reason)) => Step::Drop(reason),
-        Err(Rejection::Reply { header, question, edns, error }) => {
-            let (rcode, kind) = match error {
-                QueryError::Form(_) => (Rcode::FormErr, Kind::FormErr),
-                QueryError::Opcode => (Rcode::NotImp, Kind::NotImp),
-                QueryError::Version => (Rcode::BadVers, Kind::BadVers),
+    let parsed = Query::parse(wire);
+    let (header, question, edns) = match &parsed {
+        Ok(query) => (query.header, query.question, query.edns),
+        Err(Rejection::Reply { header, question, edns, .. }) => (*header, *question, *edns),
+        Err(Rejection::Drop(reason)) => return Step::Drop(*reason),
+    };
+    let protection = &*snapshot.protection;
+    let cookie = judge_cookie(protection.cookies.as_ref(), edns.as_ref(), peer.ip(), now);
+    let reply = Reply { header, question, edns, transport, cookie };
+    let mut out = out;
+    // Who is connected, or shows our cookie, is not forged.
+    if transport == Transport::Udp && cookie.status != CookieStatus::Good {
+        if let Some(limit) = &protection.rate_limit {
+            let verdict = match &parsed {
+                Ok(query) => judge_rate(limit, snapshot, query, peer.ip(), now, random),
+                Err(_) => limit.judge(peer.ip(), Class::Error, &[], now, random),
             };
-            // An option is echoed only when it was understood and answered by.
-            let edns = edns.map(|edns| super::query::Edns { ecs: None, ..edns });
-            let envelope = Envelope { header, question, edns, rcode, scope: Scope(0), nsid: None, transport };
-            step(encode_empty(&envelope, out), rcode, kind, false, false)
+            match (verdict, &parsed) {
+                // An error is as small as a hint would be.
+                (Verdict::Free, _) | (Verdict::Slip, Err(_)) => {}
+                (Verdict::Tight, _) => out = shorten(out),
+                (Verdict::Slip, Ok(_)) => return reply.slip(out),
+                (Verdict::Drop, _) => return Step::Drop(DropReason::RateLimit),
+            }
         }
+        let are_required = protection.cookies.as_ref().is_some_and(|cookies| cookies.are_required);
+        if are_required && cookie.status != CookieStatus::None && parsed.is_ok() {
+            return reply.empty(Rcode::BadCookie, Kind::Cookie, out);
+        }
+    }
+    match parsed {
+        Ok(query) => reply.answer(snapshot, &query, peer, random, out),
+        Err(Rejection::Reply { error, .. }) => reply.reject(error, out),
+        Err(Rejection::Drop(reason)) => Step::Drop(reason),
     }
 }
 
-fn respond_to_query(
-    snapshot: &Snapshot,
-    query: &Query<'_>,
-    peer: SocketAddr,
-    transport: Transport,
-    random: u64,
-    out: &mut [u8],
-) -> Step {
-    let mut answer = Answer::refused();
-    answer::answer(snapshot, query, &client_of(query, peer.ip(), random, Turn::Take), &mut answer);
-    let envelope = Envelope {
-        header: query.header,
-        question: query.question,
-        edns: query.edns,
-        rcode: answer.rcode,
-        scope: answer.scope,
-        nsid: snapshot.identity.nsid.as_deref(),
-        transport,
-    };
-    let has_ecs = query.edns.is_some_and(|edns| edns.ecs.is_some());
-    step(encode(&answer, query, &envelope, out), answer.rcode, answer.kind, answer.is_degraded(), has_ecs)
+fn shorten(out: &mut [u8]) -> &mut [u8] {
+    let n_octets = out.len().min(TIGHT_OCTETS_MAX);
+    out.get_mut(..n_octets).unwrap_or_default()
 }
 
-fn step(encoded: Option<Encoded>, rcode: Rcode, kind: Kind, is_degraded: bool, has_ecs: bool) -> Step {
-    match encoded {
-        Some(Encoded { n_octets, is_truncated }) => {
-            Step::Send { n_octets, outcome: Outcome { rcode, kind, is_truncated, is_degraded, has_ecs } }
+/// What every response to one query has.
+struct Reply<'p> {
+    header: Header,
+    question: &'p [u8],
+    edns: Option<Edns>,
+    transport: Transport,
+    cookie: JudgedCookie,
+}
+
+impl<'p> Reply<'p> {
+    fn envelope(&self, rcode: Rcode) -> Envelope<'p> {
+        let (edns, transport) = (self.edns, self.transport);
+        let options = edns.map_or(Options::default(), |edns| Options {
+            cookie: self.cookie.reply,
+            keepalive: (edns.wants_keepalive && transport.has_keepalive()).then_some(KEEPALIVE_TENTHS),
+            error: None,
+            is_padded: edns.is_padded && transport.is_encrypted(),
+        });
+        let (header, question) = (self.header, self.question);
+        Envelope { header, question, edns, rcode, scope: Scope(0), nsid: None, options, transport }
+    }
+
+    /// A response to a well-formed query.
+    fn answer(&self, snapshot: &Snapshot, query: &Query<'_>, peer: SocketAddr, random: u64, out: &mut [u8]) -> Step {
+        let mut answer = Answer::refused();
+        answer::answer(snapshot, query, &client_of(query, peer.ip(), random, Turn::Take), &mut answer);
+        let mut envelope: Envelope<'_> = self.envelope(answer.rcode);
+        envelope.scope = answer.scope;
+        envelope.nsid = snapshot.identity.nsid.as_deref();
+        envelope.options.error = self.edns.and_then(|_| extended_error(&answer, query));
+        self.step(encode(&answer, query, &envelope, out), answer.rcode, answer.kind, answer.is_degraded())
+    }
+
+    /// A response to what is no well-formed query.
+    fn reject(&self, error: QueryError, out: &mut [u8]) -> Step {
+        let (rcode, kind) = match (error, self.cookie.status) {
+            (QueryError::CookieOnly, CookieStatus::New | CookieStatus::Good) => (Rcode::NoError, Kind::Cookie),
+            (QueryError::CookieOnly, CookieStatus::Bad) => (Rcode::BadCookie, Kind::Cookie),
+            (QueryError::CookieOnly, CookieStatus::None) | (QueryError::Form(_), _) => (Rcode::FormErr, Kind::FormErr),
+            (QueryError::Opcode, _) => (Rcode::NotImp, Kind::NotImp),
+            (QueryError::Version, _) => (Rcode::BadVers, Kind::BadVers),
+        };
+        self.empty(rcode, kind, out)
+    }
+
+    /// A hint to come again: with the cookie that comes with it or, for a client that knows none, by TCP.
+    fn slip(&self, out: &mut [u8]) -> Step {
+        if self.cookie.status != CookieStatus::None {
+            return self.empty(Rcode::BadCookie, Kind::Slip, out);
         }
-        None => Step::Drop(DropReason::NoRoom),
+        let encoded = encode_truncated(&self.without_ecs(Rcode::NoError), out);
+        self.step(encoded, Rcode::NoError, Kind::Slip, false)
+    }
+
+    fn empty(&self, rcode: Rcode, kind: Kind, out: &mut [u8]) -> Step {
+        self.step(encode_empty(&self.without_ecs(rcode), out), rcode, kind, false)
+    }
+
+    /// ECS comes back only where an answer went by it.
+    fn without_ecs(&self, rcode: Rcode) -> Envelope<'p> {
+        let envelope = self.envelope(rcode);
+        Envelope { edns: envelope.edns.map(|edns| Edns { ecs: None, ..edns }), ..envelope }
+    }
+
+    fn step(&self, encoded: Option<Encoded>, rcode: Rcode, kind: Kind, is_degraded: bool) -> Step {
+        let Some(Encoded { n_octets, is_truncated }) = encoded else { return Step::Drop(DropReason::NoRoom) };
+        let is_answer = !matches!(kind, Kind::FormErr | Kind::NotImp | Kind::BadVers | Kind::Cookie | Kind::Slip);
+        let has_ecs = is_answer && self.edns.is_some_and(|edns| edns.ecs.is_some());
+        let outcome = Outcome { rcode, kind, is_truncated, is_degraded, has_ecs, cookie: self.cookie.status };
+        Step::Send { n_octets, outcome }
+    }
+}
+
+/// What the response code alone does not say.
+fn extended_error(answer: &Answer<'_>, query: &Query<'_>) -> Option<ExtendedError> {
+    match answer.kind {
+        Kind::ServFail => Some(ExtendedError::NobodyUp),
+        Kind::Pool if answer.is_degraded() => Some(ExtendedError::NobodyUp),
+        Kind::Refused if !matches!(query.qclass, CLASS_IN | CLASS_ANY) => None,
+        Kind::Refused if matches!(query.qtype, AXFR | IXFR) => Some(ExtendedError::Prohibited),
+        Kind::Refused => Some(ExtendedError::NotAuthoritative),
+        _ => None,
     }
 }

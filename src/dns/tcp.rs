@@ -22,6 +22,7 @@ use tokio::{
 
 use super::{
     Counters,
+    clock::time_since_1970,
     encode::{MESSAGE_OCTETS_MAX, Transport},
     exchange::concerns,
     respond::{Step, respond},
@@ -36,7 +37,7 @@ const CONNECTIONS_OF_CLIENT_MAX: usize = 64;
 /// Queries of one connection; then it is closed, and who has more to ask connects again.
 const QUERIES_MAX: usize = 10_000;
 /// Longest wait for the next query (RFC 7766 §6.2.3 leaves it to the server).
-const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time from the first octet of a query to its last.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time for a peer to take a response.
@@ -240,7 +241,8 @@ thread_local! {
 /// The response to `wire` with its length before it; `None` if there is none.
 fn answer_framed(server: &Server, wire: &[u8], peer: SocketAddr) -> Option<Vec<u8>> {
     SCRATCH.with_borrow_mut(|out| {
-        let step = respond(&server.snapshots.load(), wire, peer, Transport::Tcp, fastrand::u64(..), out);
+        let step =
+            respond(&server.snapshots.load(), wire, peer, Transport::Tcp, time_since_1970(), fastrand::u64(..), out);
         server.counters.tcp().count(&step);
         let Step::Send { n_octets, .. } = step else { return None };
         let mut framed = Vec::with_capacity(2 + n_octets);

@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use hickory_proto::{
@@ -23,10 +24,14 @@ use crate::{
     config,
     geo::Geo,
     name::Name,
+    protect::{Cookies, Protection, RateLimit, Secrets, cookie::Secret},
     snapshot::Snapshot,
     state::{Event, State, saved::Saved},
     zone::{Zone, rtype},
 };
+
+/// When every test asks.
+pub(super) const NOW: Duration = Duration::from_secs(1_559_734_385);
 
 /// Pools of every kind that DNS treats differently.
 pub(super) const CONFIG: &str = r#"
@@ -95,7 +100,9 @@ pub(super) fn snapshot_all_down(config: &str, zones: &[&str]) -> Arc<Snapshot> {
 fn state(config: &str, zones: &[&str]) -> State {
     let (config, _) = config::parse(Path::new("fingerpost.toml"), config.to_owned()).expect("configuration");
     let now = Timestamp::UNIX_EPOCH;
+    let protection = protection(&config.dns);
     let mut state = State::new(Arc::new(config), Arc::new(Geo::empty()), Saved::default(), now);
+    state.apply(Event::Protected(Arc::new(protection)), now).expect("protection");
     for text in zones {
         let origin = text.split_whitespace().nth(1).expect("$ORIGIN");
         let path = format!("{}zone", if origin == "." { "root." } else { origin });
@@ -105,9 +112,20 @@ fn state(config: &str, zones: &[&str]) -> State {
     state
 }
 
+/// As configured, with the secret of RFC 9018's examples.
+fn protection(dns: &config::Dns) -> Protection {
+    let secret = Secret(0xe5e9_73e5_a6b2_a43f_48e7_dc84_9e37_bfcf_u128.to_be_bytes());
+    let cookies =
+        |cookies: &config::Cookies| Cookies { secrets: Secrets::new(secret, None), are_required: cookies.are_required };
+    let limit = |settings: &config::RateLimit| Arc::new(RateLimit::new(settings.clone(), [7; 16]));
+    Protection { cookies: dns.cookies.as_ref().map(cookies), rate_limit: dns.rate_limit.as_ref().map(limit) }
+}
+
 /// A query in words: name, type, and what dig has flags for.
 ///
-/// `+edns` or `+bufsize=N`, `+do`, `+nsid`, `+subnet=ADDRESS/SOURCE`, `+ch`, `+hs`, `+any-class`, `+tcp`, `+from=ADDRESS`.
+/// `+edns` or `+bufsize=N`, `+do`, `+nsid`, `+subnet=ADDRESS/SOURCE`, `+cookie` or `+cookie=HEX`, `+keepalive`, `+padding=N`,
+/// `+ednsopt=CODE:HEX`, `+version=N`, `+ednsflags=N`, `+opcode=N`, `+cd`, `+ad`, `+z`, `+nord`, `+ch`, `+hs`, `+any-class`, `+tcp`, `+tls`,
+/// `+https`, `+quic`, `+from=ADDRESS`.
 pub(super) struct Asked {
     pub(super) wire: Vec<u8>,
     pub(super) transport: Transport,
@@ -120,30 +138,51 @@ impl Asked {
         let qname = words.next().expect("name");
         let qtype = rtype::parse(words.next().expect("type")).expect("type");
         let (mut class, mut edns, mut transport) = (1u16, None, Transport::Udp);
-        let (mut options, mut is_do) = (Vec::new(), false);
+        let (mut options, mut version, mut edns_flags) = (Vec::new(), 0, 0u16);
+        let mut flags = 0x0100u16;
         let mut peer: IpAddr = [127, 0, 0, 1].into();
         for word in words {
             let (flag, value) = word.split_once('=').unwrap_or((word, ""));
             match flag {
                 "+edns" => edns = edns.or(Some(1232)),
                 "+bufsize" => edns = Some(value.parse().expect("size")),
-                "+do" => is_do = true,
+                "+do" => edns_flags |= 0x8000,
+                "+ednsflags" => edns_flags |= value.parse::<u16>().expect("flags"),
+                "+version" => version = value.parse().expect("version"),
+                "+opcode" => flags |= value.parse::<u16>().expect("opcode") << 11,
+                "+cd" => flags |= 0x10,
+                "+ad" => flags |= 0x20,
+                "+z" => flags |= 0x40,
+                "+nord" => flags &= !0x0100,
                 "+nsid" => options.extend([0, 3, 0, 0]),
                 "+subnet" => options.extend(subnet(value)),
+                "+cookie" if value.is_empty() => options.extend(option(10, &hex(CLIENT_COOKIE))),
+                "+cookie" => options.extend(option(10, &hex(value))),
+                "+keepalive" => options.extend(option(11, b"")),
+                "+padding" => options.extend(option(12, &vec![0; value.parse().expect("length")])),
+                "+ednsopt" => {
+                    let (code, data) = value.split_once(':').expect("code:data");
+                    options.extend(option(code.parse().expect("code"), &hex(data)));
+                }
                 "+ch" => class = 3,
                 "+hs" => class = 4,
                 "+any-class" => class = 255,
                 "+tcp" => transport = Transport::Tcp,
+                "+tls" => transport = Transport::Tls,
+                "+https" => transport = Transport::Https,
+                "+quic" => transport = Transport::Quic,
                 "+from" => peer = value.parse().expect("address"),
                 _ => panic!("unknown flag {word}"),
             }
         }
-        if is_do || !options.is_empty() {
+        if edns_flags != 0 || version != 0 || !options.is_empty() {
             edns = edns.or(Some(1232));
         }
         let mut wire = message(&[(qname, qtype, class)]);
+        wire[2..4].copy_from_slice(&flags.to_be_bytes());
         if let Some(size) = edns {
-            add_opt(&mut wire, size, [0, 0, if is_do { 0x80 } else { 0 }, 0], &options);
+            let [flags0, flags1] = edns_flags.to_be_bytes();
+            add_opt(&mut wire, size, [0, version, flags0, flags1], &options);
         }
         Self { wire, transport, peer: (peer, 5353).into() }
     }
@@ -183,6 +222,20 @@ pub(super) fn length_octets(length: usize) -> [u8; 2] {
     u16::try_from(length).expect("16 bits").to_be_bytes()
 }
 
+/// What `+cookie` sends.
+const CLIENT_COOKIE: &str = "2464c4abcf10c957";
+
+/// An EDNS option with code and length.
+pub(super) fn option(code: u16, data: &[u8]) -> Vec<u8> {
+    [&code.to_be_bytes()[..], &length_octets(data.len()), data].concat()
+}
+
+/// The octets that hexadecimal digits stand for.
+pub(super) fn hex(digits: &str) -> Vec<u8> {
+    let octet = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal");
+    (0..digits.len()).step_by(2).map(octet).collect()
+}
+
 fn subnet(text: &str) -> Vec<u8> {
     let (address, source) = text.split_once('/').expect("prefix");
     let source: u8 = source.parse().expect("prefix");
@@ -200,7 +253,7 @@ fn subnet(text: &str) -> Vec<u8> {
 /// What is sent in return, if anything.
 pub(super) fn exchange(snapshot: &Snapshot, asked: &Asked) -> Option<Vec<u8>> {
     let mut out = vec![0; MESSAGE_OCTETS_MAX];
-    match respond(snapshot, &asked.wire, asked.peer, asked.transport, 0, &mut out) {
+    match respond(snapshot, &asked.wire, asked.peer, asked.transport, NOW, 0, &mut out) {
         Step::Send { n_octets, .. } => Some(out[..n_octets].to_vec()),
         Step::Drop(_) => None,
     }
@@ -244,11 +297,29 @@ pub(super) fn show(wire: &[u8]) -> String {
                 EdnsOption::NSID(nsid) => {
                     write!(text, "\nnsid: {}", String::from_utf8_lossy(nsid.as_ref())).expect("text");
                 }
+                EdnsOption::Unknown(code, data) => show_option(&mut text, *code, data),
                 _ => panic!("unexpected option"),
             }
         }
     }
     text
+}
+
+fn show_option(text: &mut String, code: u16, data: &[u8]) {
+    match (code, data) {
+        (10, _) => {
+            let digits: String = data.iter().map(|octet| format!("{octet:02x}")).collect();
+            write!(text, "\ncookie: {digits}")
+        }
+        (11, &[high, low]) => write!(text, "\nkeepalive: {}", u16::from_be_bytes([high, low])),
+        (12, _) if data.iter().all(|&octet| octet == 0) => write!(text, "\npadding: {}", data.len()),
+        (15, &[high, low, ref rest @ ..]) => {
+            let (code, because) = (u16::from_be_bytes([high, low]), String::from_utf8_lossy(rest));
+            write!(text, "\n{}", format!("error: {code} {because}").trim_end())
+        }
+        _ => panic!("unexpected option {code}"),
+    }
+    .expect("text");
 }
 
 fn rcode(number: u16) -> String {
@@ -261,6 +332,7 @@ fn rcode(number: u16) -> String {
         5 => "REFUSED",
         6 => "YXDOMAIN",
         16 => "BADVERS",
+        23 => "BADCOOKIE",
         _ => panic!("rcode {number}"),
     }
     .to_owned()

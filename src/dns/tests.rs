@@ -9,7 +9,7 @@ use super::{
     explain_answer,
     respond::{Step, respond},
     testing::{
-        Asked, CONFIG, add_opt, ask, check, check_zones, exchange, length_octets, message, show, snapshot,
+        Asked, CONFIG, NOW, add_opt, ask, check, check_zones, exchange, length_octets, message, show, snapshot,
         snapshot_all_down,
     },
 };
@@ -418,7 +418,7 @@ fn on_all_down_none_is_nodata_servfail_is_servfail() {
     // The default is to fail open.
     let asked = Asked::new("pool.example.org A");
     let mut out = [0; 1232];
-    let step = respond(&snapshot, &asked.wire, asked.peer, Transport::Udp, 0, &mut out);
+    let step = respond(&snapshot, &asked.wire, asked.peer, Transport::Udp, NOW, 0, &mut out);
     assert!(matches!(step, Step::Send { outcome, .. } if outcome.is_degraded), "{step:?}");
 }
 
@@ -516,7 +516,7 @@ fn rfc6891_opt_is_there_if_and_only_if_it_was_in_the_query_and_do_is_copied() {
     zone("www.example.org A", www);
     zone("www.example.org A +edns", &format!("{www}\nedns: 0 1232"));
     zone("www.example.org A +do", &format!("{www}\nedns: 0 1232 do"));
-    zone("example.net A +do", "REFUSED\nedns: 0 1232 do");
+    zone("example.net A +do", "REFUSED\nedns: 0 1232 do\nerror: 20");
     zone("www.example.org A +nsid", &format!("{www}\nedns: 0 1232\nnsid: here"));
 }
 
@@ -842,7 +842,7 @@ proptest! {
     fn responses_always_fit_echo_the_question_and_never_depend_on_its_case(wire in any_query(), room in 0..1400usize) {
         let peer = ([127, 0, 0, 1], 53).into();
         let mut out = vec![0; room];
-        if let Step::Send { n_octets, outcome } = respond(&SNAPSHOT, &wire, peer, Transport::Udp, 0, &mut out) {
+        if let Step::Send { n_octets, outcome } = respond(&SNAPSHOT, &wire, peer, Transport::Udp, NOW, 0, &mut out) {
             prop_assert!(n_octets <= room.min(1232));
             let question = 12..wire.iter().skip(12).position(|&octet| octet == 0).expect("root") + 17;
             prop_assert_eq!(&out[question.clone()], &wire[question.clone()]);
@@ -858,7 +858,7 @@ proptest! {
         let [left, right] = [wire, folded].map(|wire| {
             // Turns start anew.
             let snapshot = snapshot(CONFIG, &[ZONE, CHILD]);
-            match respond(&snapshot, &wire, peer, Transport::Tcp, 0, &mut out) {
+            match respond(&snapshot, &wire, peer, Transport::Tcp, NOW, 0, &mut out) {
                 Step::Send { n_octets, .. } => show(&out[..n_octets]).to_ascii_lowercase(),
                 Step::Drop(reason) => format!("{reason:?}"),
             }

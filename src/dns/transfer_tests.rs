@@ -1,6 +1,6 @@
 //! Transfers and signatures by RFC, octet by octet; what other servers make of them is tested end to end.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     answer::{AXFR, IXFR},
@@ -48,7 +48,11 @@ fn xfr() -> Arc<TsigKey> {
 
 fn ask(snapshot: &Arc<Snapshot>, wire: &[u8], transport: Transport) -> Exchange {
     assert!(concerns(wire));
-    exchange(snapshot, wire, Circumstances { peer: ([192, 0, 2, 99], 53).into(), transport, random: 0, now: NOW })
+    exchange(
+        snapshot,
+        wire,
+        Circumstances { peer: ([192, 0, 2, 99], 53).into(), transport, random: 0, now: Duration::from_secs(NOW) },
+    )
 }
 
 /// Every message of a transfer.

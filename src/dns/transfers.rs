@@ -2,12 +2,7 @@
 //!
 //! Everything has a limit: transfers at once, the wait for one's turn, the time that a peer may take for a message and for the whole zone.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
@@ -17,9 +12,11 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
+    clock::time_since_1970,
     counters::Counter,
     encode::Transport,
     exchange::{Circumstances, Exchange, exchange},
+    notify::NotifyOutcome,
     outgoing::Outgoing,
     query::DropReason,
     respond::Step,
@@ -50,6 +47,7 @@ pub(super) struct Transfers {
     octets: Counter,
     messages: Counter,
     tsig_errors: [Counter; TsigError::ALL.len()],
+    notifies: [Counter; NotifyOutcome::ALL.len()],
 }
 
 impl Default for Transfers {
@@ -62,6 +60,7 @@ impl Default for Transfers {
             octets: Counter::default(),
             messages: Counter::default(),
             tsig_errors: Default::default(),
+            notifies: Default::default(),
         }
     }
 }
@@ -70,6 +69,15 @@ impl Transfers {
     /// Counts what was wrong with a signature.
     pub(super) fn count_tsig_error(&self, error: TsigError) {
         if let Some((counter, _)) = self.tsig_errors.iter().zip(TsigError::ALL).find(|(_, each)| *each == error) {
+            counter.add(1);
+        }
+    }
+}
+
+impl Transfers {
+    /// Counts what came of a NOTIFY.
+    pub(super) fn count_notify(&self, outcome: NotifyOutcome) {
+        if let Some((counter, _)) = self.notifies.iter().zip(NotifyOutcome::ALL).find(|(_, each)| *each == outcome) {
             counter.add(1);
         }
     }
@@ -88,17 +96,17 @@ impl Observed for Transfers {
         };
         counter("fingerpost_dns_transfer_messages_total", "Messages of zone transfers", &self.messages);
         counter("fingerpost_dns_transfer_octets_total", "Octets of zone transfers", &self.octets);
+        for (outcome, counter) in NotifyOutcome::ALL.into_iter().zip(&self.notifies) {
+            let labels = vec![("outcome", outcome.as_str().to_owned())];
+            let help = "Secondaries told that a zone has changed";
+            samples.push(Sample::counter("fingerpost_dns_notifies_total", help, labels, counter.get()));
+        }
         for (error, counter) in TsigError::ALL.into_iter().zip(&self.tsig_errors) {
             let labels = vec![("error", error.as_str().to_owned())];
             let help = "Messages refused for their signature";
             samples.push(Sample::counter("fingerpost_dns_tsig_errors_total", help, labels, counter.get()));
         }
     }
-}
-
-/// Seconds since 1970.
-pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Answers one message that [`concerns`](super::exchange::concerns) this, over UDP, into `out`.
@@ -109,7 +117,8 @@ pub(super) fn step(
     transfers: &Transfers,
     out: &mut [u8],
 ) -> Step {
-    let circumstances = Circumstances { peer, transport: Transport::Udp, random: fastrand::u64(..), now: now() };
+    let circumstances =
+        Circumstances { peer, transport: Transport::Udp, random: fastrand::u64(..), now: time_since_1970() };
     match exchange(snapshot, wire, circumstances) {
         Exchange::Reply { message, outcome, tsig_error } => {
             if let Some(error) = tsig_error {
@@ -144,7 +153,8 @@ pub(super) async fn converse(
     counters: &Counters,
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> After {
-    let circumstances = Circumstances { peer, transport: Transport::Tcp, random: fastrand::u64(..), now: now() };
+    let circumstances =
+        Circumstances { peer, transport: Transport::Tcp, random: fastrand::u64(..), now: time_since_1970() };
     let transfers = &counters.transfers;
     match exchange(&snapshot, wire, circumstances) {
         Exchange::Drop(reason) => {
@@ -196,7 +206,7 @@ async fn send(
         warn!(zone = %zone.apex(), %peer, problem, "zone not sent to the end");
         after
     };
-    while let Some(message) = outgoing.next_message(now()) {
+    while let Some(message) = outgoing.next_message(time_since_1970().as_secs()) {
         let message = match message {
             Ok(message) => message,
             Err(problem) => return fail(&problem.to_string(), After::Close),

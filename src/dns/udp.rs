@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     Counters,
+    clock::time_since_1970,
     counters::Slot,
     encode::Transport,
     exchange::concerns,
@@ -76,12 +77,13 @@ fn serve(socket: &UdpSocket, snapshots: &Snapshots, counters: &Slot, transfers: 
             }
         };
         let snapshot = snapshots.load();
+        let now = time_since_1970();
         for index in 0..n_received {
             let Some((wire, peer, out)) = batch.datagram(index) else { continue };
             let step = if concerns(wire) {
                 transfers::step(&snapshot, wire, peer, transfers, out)
             } else {
-                respond(&snapshot, wire, peer, Transport::Udp, random.u64(..), out)
+                respond(&snapshot, wire, peer, Transport::Udp, now, random.u64(..), out)
             };
             counters.count(&step);
             if let Step::Send { n_octets, .. } = step {

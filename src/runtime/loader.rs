@@ -16,6 +16,7 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     owner::{OwnerHandle, Stopped},
+    protection::Protector,
     services::{Bound, Context, Services},
 };
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
     control::protocol::{ReloadError, ReloadReport},
     diagnostic::{Diagnostic, Diagnostics, Severity},
     geo::Geo,
+    protect::Protection,
     runtime::services::Listening,
     state::{Event, State},
     zone::directory::{Change, Directory},
@@ -78,10 +80,10 @@ pub(super) struct ZoneFile {
 
 /// Size, time and identity of a file; another stamp means another content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp(Option<(u64, SystemTime, u64)>);
+pub(super) struct Stamp(Option<(u64, SystemTime, u64)>);
 
 impl Stamp {
-    fn of(path: &Path) -> Self {
+    pub(super) fn of(path: &Path) -> Self {
         use std::os::unix::fs::MetadataExt as _;
         Self(
             fs::metadata(path)
@@ -96,6 +98,7 @@ pub(super) struct Loader {
     pub(super) path: PathBuf,
     pub(super) config: Arc<Config>,
     pub(super) geo: Arc<Geo>,
+    pub(super) protector: Protector,
     pub(super) owner: OwnerHandle,
     pub(super) services: Services,
     pub(super) context: Context,
@@ -124,6 +127,7 @@ impl Loader {
         path: PathBuf,
         config: Arc<Config>,
         geo: Arc<Geo>,
+        protector: Protector,
         owner: OwnerHandle,
         services: Services,
         context: Context,
@@ -137,6 +141,7 @@ impl Loader {
             path,
             config,
             geo,
+            protector,
             owner,
             services,
             context,
@@ -233,7 +238,8 @@ impl Loader {
         let has_config_changed = stamp != self.config_stamp;
         let geo_stamps: Vec<Stamp> = self.config.geo_databases.iter().map(|path| Stamp::of(path)).collect();
         let has_geo_changed = geo_stamps != self.geo_stamps;
-        if has_config_changed || has_geo_changed || is_forced {
+        let have_secrets_changed = self.protector.has_file_changed(&self.config.dns);
+        if has_config_changed || has_geo_changed || have_secrets_changed || is_forced {
             self.config_stamp = stamp;
             self.load_config(has_geo_changed, &mut round)?;
         }
@@ -293,8 +299,15 @@ impl Loader {
             self.geo.clone()
         };
         let has_geo_changed = !Arc::ptr_eq(&geo, &self.geo);
+        let protection = match self.protector.prepare(&new.dns) {
+            Ok(protection) => protection,
+            Err(findings) => {
+                errors.extend(findings);
+                return Ok(());
+            }
+        };
         if *new == *self.config && !has_geo_changed {
-            return Ok(());
+            return self.protect(protection, round);
         }
         // An address that overlaps with one that is given up can only be bound after that one is closed.
         let must_wait = self.services.has_removed(&new);
@@ -315,6 +328,7 @@ impl Loader {
         }
         let old = std::mem::replace(&mut self.config, new);
         self.geo = geo;
+        self.protect(protection, round)?;
         for key in keys_that_wait(&old, &self.config) {
             let message = format!("a change of `{key}` takes effect with the next start");
             let warning = Diagnostic { severity: Severity::Warning, ..Diagnostic::bare(message) };
@@ -335,6 +349,18 @@ impl Loader {
         if *old != *self.config {
             round.changes.push(format!("configuration {} in force", self.path.display()));
         }
+        Ok(())
+    }
+
+    /// Puts other cookie secrets or rate limits in force.
+    fn protect(&mut self, protection: Option<Arc<Protection>>, round: &mut Round) -> Result<(), Stopped> {
+        let Some(protection) = protection else { return Ok(()) };
+        // Nothing about it can be refused.
+        drop(self.owner.apply_blocking(Event::Protected(protection.clone()))?);
+        if protection.cookies != self.protector.in_force().cookies {
+            round.changes.push("cookie secrets loaded".to_owned());
+        }
+        self.protector.put_in_force(protection);
         Ok(())
     }
 
@@ -491,6 +517,8 @@ impl Watch {
         };
         let mut wanted: Vec<(PathBuf, RecursiveMode)> = vec![(folder_of(&config.path), RecursiveMode::NonRecursive)];
         wanted.extend(config.geo_databases.iter().map(|path| (folder_of(path), RecursiveMode::NonRecursive)));
+        let secrets = config.dns.cookies.iter().filter_map(|cookies| cookies.secret_file.as_deref());
+        wanted.extend(secrets.map(|path| (folder_of(path), RecursiveMode::NonRecursive)));
         wanted.extend(config.dns.zones.iter().map(|path| (path.clone(), RecursiveMode::Recursive)));
         for gone in self.followed.extract_if(.., |path| !wanted.iter().any(|(wanted, _)| wanted == path)) {
             // It may not be there any more, which is as good.

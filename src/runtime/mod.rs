@@ -9,6 +9,7 @@ mod limits;
 mod loader;
 mod owner;
 mod privileges;
+mod protection;
 mod services;
 mod sockets;
 
@@ -30,6 +31,7 @@ use self::{
     backend::{Backend, RuntimeObserved},
     loader::{Command, Files, Loader},
     owner::{Owner, OwnerHandle, StateFile},
+    protection::Protector,
     services::{Context, Services},
     sockets::Inherited,
 };
@@ -67,6 +69,7 @@ pub struct Bound {
     path: PathBuf,
     config: Arc<Config>,
     geo: Arc<Geo>,
+    protector: Protector,
     control: UnixListener,
     inherited: Inherited,
     bound: Vec<services::Bound>,
@@ -93,6 +96,7 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         Some(name) => privileges::user_to_become(name).map_err(|error| Diagnostic::bare(error.to_string()))?,
     };
     let geo = Arc::new(Geo::load(&config.geo_databases).map_err(StartError)?);
+    let protector = Protector::new(&config.dns).map_err(StartError)?;
     let control = control::socket::bind(&config.control.socket).map_err(|error| {
         Diagnostic::bare(error.to_string())
             .hint("`[control] socket` says where it is; the folder must be writable for the server")
@@ -125,6 +129,7 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         path: path.to_owned(),
         config,
         geo,
+        protector,
         control,
         inherited: binder.into_inherited(),
         bound,
@@ -159,6 +164,9 @@ impl Bound {
         let (owner, messages) = OwnerHandle::new();
         let (to_loader, commands) = mpsc::sync_channel(loader::QUEUE_MAX);
         let mut state = State::new(self.config.clone(), self.geo.clone(), self.saved, Timestamp::now());
+        let protected = Event::Protected(self.protector.in_force().clone());
+        // Nothing about it can be refused.
+        drop(state.apply(protected, Timestamp::now()));
         let Some(first) = state.snapshot() else { return };
         let snapshots = Arc::new(ArcSwap::new(first));
         let (targets, targets_seen) = watch::channel(Arc::new(state.targets()));
@@ -190,11 +198,13 @@ impl Bound {
         let owner_task =
             tokio::spawn(Owner { state, snapshots, targets, file: self.state_file }.run(messages, shutdown.clone()));
 
+        let (notify_snapshots, notify_counters) = (context.snapshots.clone(), context.dns.clone());
         let services = Services::new(self.inherited, shutdown.clone(), tasks.clone());
         let mut loader = Loader::new(
             self.path,
             self.config,
             self.geo,
+            self.protector,
             owner.clone(),
             services,
             context,
@@ -213,6 +223,7 @@ impl Bound {
 
         let (results, observations) = tokio::sync::mpsc::channel(1024);
         tasks.spawn(health::scheduler::run(targets_seen, results, counters, shutdown.clone()));
+        tasks.spawn(dns::notify_secondaries(notify_snapshots, notify_counters, shutdown.clone()));
         tasks.spawn(tell_owner(observations, owner, shutdown.clone()));
         tasks.spawn(control::socket::serve(self.control, backend, shutdown.clone()));
         let to_thread = to_loader.clone();

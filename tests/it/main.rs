@@ -3,3 +3,5 @@
 mod docs;
 #[cfg(test)]
 mod e2e;
+#[cfg(test)]
+mod tidy;

@@ -139,6 +139,13 @@ fn valid() -> BoxedStrategy<String> {
         maybe("udp_workers", number(1..=256)),
         maybe("version", text()),
         maybe("nsid", text()),
+        prop::sample::select(vec![
+            "",
+            "cookies = false\n",
+            "cookies = true\nrequire_cookies = true\ncookie_secret_file = \"secrets\"\n",
+            "[dns.rate_limit]\n",
+            "rate_limit = { responses_per_second = 5, slip = 0, exempt = [\"::1/128\"], prefix_v6 = 128, table_size = 1024 }\n",
+        ]),
     );
     let redirect = (
         maybe("listen", one_of(&["[]", "[\"127.0.0.1:8080\", \"[::1]:8080\"]"])),
@@ -157,7 +164,7 @@ fn valid() -> BoxedStrategy<String> {
     let tables = (check_table(0), check_table(1), leaf(0), leaf(1), geo_pool());
     (dns, redirect, rest, tables)
         .prop_map(|(dns, redirect, rest, (c0, c1, p0, p1, geo))| {
-            let dns = format!("[dns]\n{}{}{}{}{}", dns.0, dns.1, dns.2, dns.3, dns.4);
+            let dns = format!("[dns]\n{}{}{}{}{}{}", dns.0, dns.1, dns.2, dns.3, dns.4, dns.5);
             let redirect = format!("[redirect]\n{}{}{}{}", redirect.0, redirect.1, redirect.2, redirect.3);
             let (control, user, drain, scheduler, connect, most) = rest;
             format!(

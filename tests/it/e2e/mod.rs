@@ -11,6 +11,7 @@ mod l4;
 mod nameserver;
 mod operate;
 mod process;
+mod protocol;
 mod realserver;
 mod redirect;
 mod reload;

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     process::{Child, Command, Stdio},
 };
 
@@ -50,7 +50,8 @@ pub(super) struct Nameserver {
 impl Nameserver {
     /// One that listens on an address of its own, not started yet.
     pub(super) fn new(kind: Kind, role: Role) -> Self {
-        let ip = own_ip();
+        // BIND serves only addresses that an interface has.
+        let ip = if kind == Kind::Bind { Ipv4Addr::LOCALHOST } else { own_ip() };
         let address = SocketAddr::from((ip, free_port(ip)));
         Self { kind, role, folder: TempDir::new().expect("folder"), address, child: None }
     }

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use serde_json::Value;
 
 use super::{
-    realserver::{Realserver, entries, names_at},
+    realserver::{Realserver, entries, is_round, names_at},
     server::{HEAD, Server, Site, ZONE},
     tools::{becomes, dig, get, stderr, stdout},
 };
@@ -31,6 +31,11 @@ fn seen(server: &Server<'_>, realservers: &[Realserver], tries: usize) -> [Strin
     [repeat(&by_dns), repeat(&by_redirect), repeat(&by_l4)]
 }
 
+#[track_caller]
+fn check_rounds(seen: &[String; 3], round: &str) {
+    assert!(seen.iter().all(|seen| is_round(seen, round)), "{seen:?} are not rounds of {round}");
+}
+
 #[test]
 fn drain_is_seen_by_dns_redirect_and_l4_and_ready_takes_it_back() {
     let realservers = Realserver::three();
@@ -39,7 +44,7 @@ fn drain_is_seen_by_dns_redirect_and_l4_and_ready_takes_it_back() {
     assert_eq!(seen(&server, &realservers, 9), ["AABABCABC"; 3]);
     let told = site.tell("drain web/A --reason disk");
     assert!(told.contains("web/A is set to drain"), "{told}");
-    assert_eq!(seen(&server, &realservers, 5), ["BBCBC"; 3]);
+    check_rounds(&seen(&server, &realservers, 5), "BBCBC");
     let status = server.realserver("web", "A");
     assert_eq!((&status["admin"], &status["reason"]), (&"drain".into(), &"disk".into()), "{status}");
     let shown = site.tell("status");
@@ -48,7 +53,7 @@ fn drain_is_seen_by_dns_redirect_and_l4_and_ready_takes_it_back() {
     assert_eq!(seen(&server, &realservers, 2), ["CC"; 3]);
     site.tell("ready web/A");
     site.tell("ready web/B");
-    assert_eq!(seen(&server, &realservers, 9), ["AABABCABC"; 3]);
+    check_rounds(&seen(&server, &realservers, 9), "AABABCABC");
 }
 
 #[test]
@@ -60,7 +65,7 @@ fn override_ends_by_itself() {
     assert_eq!(seen(&server, &realservers, 1), ["B"; 3]);
     assert!(server.realserver("web", "A")["until"].is_string());
     becomes(Duration::from_secs(4), Value::from("ready"), || server.realserver("web", "A")["admin"].clone());
-    assert_eq!(seen(&server, &realservers, 2), ["AA"; 3]);
+    check_rounds(&seen(&server, &realservers, 9), "AABABCABC");
 }
 
 #[test]

@@ -139,3 +139,8 @@ pub(super) fn names_at(realservers: &[Realserver], addresses: &str) -> String {
     };
     addresses.lines().map(name).collect()
 }
+
+/// Whether `seen` is one round of a round robin, begun anywhere in it: turns go on when the members change.
+pub(super) fn is_round(seen: &str, round: &str) -> bool {
+    seen.len() == round.len() && round.repeat(2).contains(seen)
+}

@@ -3,7 +3,7 @@
 use super::{
     nameserver::{KEY, Kind, Nameserver, Role},
     server::{HEAD, Server, Site},
-    tools::{SOON, becomes, dig, rcode},
+    tools::{SOON, becomes, dig, rcode, within},
 };
 
 /// A zone with everything that a transfer must not lose.
@@ -70,7 +70,7 @@ fn config(more: &str) -> String {
 fn transfer(server: &Server<'_>, flags: &str) -> Vec<String> {
     let shown =
         dig(server.address("dns"), &format!("example.org AXFR +nocomments +noquestion +nostats +nocmd {flags}"));
-    shown.lines().filter(|line| !line.is_empty()).map(|line| words(line)).collect()
+    shown.lines().filter(|line| !line.is_empty()).map(words).collect()
 }
 
 fn words(line: &str) -> String {
@@ -179,10 +179,11 @@ fn large_zone_takes_many_messages_and_all_of_it_arrives() {
 }
 
 #[test]
-fn knot_nsd_and_bind_load_our_zone_and_answer_the_same() {
+fn knot_nsd_and_bind_load_our_zone_answer_the_same_and_hear_of_changes() {
     let site = Site::new(&config("allow_transfer = [\"127.0.0.0/8 key:xfr.example.org\"]"), ZONE);
     let server = site.start();
     let ours = server.address("dns");
+    let mut secondaries = Vec::new();
     for kind in Kind::ALL {
         let mut secondary = Nameserver::new(kind, Role::Secondary(ours));
         secondary.start();
@@ -205,5 +206,19 @@ fn knot_nsd_and_bind_load_our_zone_and_answer_the_same() {
         let mut pool: Vec<&str> = pool.lines().collect();
         pool.sort_unstable();
         assert_eq!(pool, ["192.0.2.1", "192.0.2.2"], "{kind:?}");
+        secondaries.push(secondary);
     }
+    // They would look again after an hour: only NOTIFY makes them.
+    let list: Vec<String> = secondaries.iter().map(|other| format!("\"{} key:{}\"", other.address, KEY.0)).collect();
+    site.edit("fingerpost.toml", "allow_transfer", &format!("notify = [{}]\nallow_transfer", list.join(", ")));
+    site.tell("reload");
+    site.edit("zones/example.org.zone", "hostmaster 1 ", "hostmaster 2 ");
+    site.tell("reload");
+    for secondary in &secondaries {
+        secondary.wait_for_serial(2);
+    }
+    within(SOON, || match server.metric("fingerpost_dns_notifies_total{outcome=\"answered\"}") {
+        Some(n_answered) if n_answered >= 3.0 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
 }

@@ -1,0 +1,490 @@
+//! What goes in as events and what comes out: zones and their pools, reloads, health, operators, and what outlives a restart.
+
+use std::{path::Path, time::Duration};
+
+use super::{saved::Saved, *};
+use crate::config::CheckKind;
+
+/// Second `seconds` of the tests' time.
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + seconds).expect("in range")
+}
+
+#[track_caller]
+fn config(toml: &str) -> Arc<Config> {
+    let parsed = config::parse(Path::new("fingerpost.toml"), format!("version = 1\n{toml}"));
+    Arc::new(parsed.unwrap_or_else(|errors| panic!("{errors}")).0)
+}
+
+/// Two checks; pool `web` with `a` and `b`, pool `api` with `x`; `b` and `x` are one service, checked alike.
+const TWO_POOLS: &str = "[checks.c]\ntype = \"tcp\"\nrise = 2\nfall = 2\n\
+    [pools.web]\ncheck = \"c\"\nrealservers = [\n\
+    { name = \"a\", address = \"192.0.2.1\", port = 80 },\n{ name = \"b\", address = \"192.0.2.2\", port = 80 },\n]\n\
+    [pools.api]\ncheck = \"c\"\nrealservers = [{ name = \"x\", address = \"192.0.2.2\", port = 80 }]\n";
+
+fn state(toml: &str) -> State {
+    State::new(config(toml), Arc::new(Geo::empty()), Saved::default(), at(0))
+}
+
+fn reload(state: &mut State, toml: &str) -> Result<Vec<Happening>, Diagnostics> {
+    let geo = state.geo.clone();
+    state.apply(Event::Configured(config(toml), geo), at(0))
+}
+
+fn zone(apex: &str, serial: u32, pools: &[&str]) -> Arc<Zone> {
+    let mut text =
+        format!("$TTL 300\n@ SOA ns1 hostmaster {serial} 3600 600 1209600 300\n@ NS ns1\nns1 A 192.0.2.53\n");
+    for pool in pools {
+        text += &format!("{pool} POOL {pool}\n");
+    }
+    let path = format!("zones/{apex}.zone");
+    Arc::new(Zone::from_text(Path::new(&path), &text).unwrap_or_else(|errors| panic!("{errors}")).0)
+}
+
+fn target(state: &State, address: &str) -> Target {
+    let found = state.targets().into_iter().find(|target| target.address.to_string() == address);
+    found.unwrap_or_else(|| panic!("nobody probes {address}"))
+}
+
+/// `n` results of the probe at `address`.
+fn probe(state: &mut State, address: &str, is_success: bool, n: usize) -> Vec<Happening> {
+    let target = target(state, address);
+    let outcome = || if is_success { Ok(()) } else { Err("refused".into()) };
+    (0..n).flat_map(|_| state.apply(Event::Probed(target.clone(), outcome()), at(10)).expect("probes apply")).collect()
+}
+
+fn name(text: &str) -> RealserverName {
+    let (pool, realserver) = text.split_once('/').expect("POOL/REALSERVER");
+    RealserverName { pool: pool.into(), realserver: realserver.into() }
+}
+
+fn order(admin: Admin, until: Option<i64>) -> Override {
+    Override { admin, until: until.map(at), reason: Some("disk".into()), by: "alice".into(), since: at(1) }
+}
+
+fn set(state: &mut State, realserver: &str, admin: Admin) -> Result<Vec<Happening>, Diagnostics> {
+    state.apply(Event::AdminSet(name(realserver), order(admin, None)), at(1))
+}
+
+/// Every realserver as `POOL/NAME health admin`, sorted.
+fn stands(state: &mut State) -> Vec<String> {
+    state.is_changed = true;
+    let snapshot = state.snapshot().expect("changed");
+    let mut lines = Vec::new();
+    for pool in &snapshot.pools {
+        let crate::snapshot::Members::Realservers(realservers) = &pool.members else { continue };
+        lines.extend(
+            realservers.all.iter().map(|one| format!("{}/{} {} {}", pool.name, one.name, one.health(None), one.admin)),
+        );
+    }
+    lines.sort();
+    lines
+}
+
+fn addresses(state: &State) -> Vec<String> {
+    let mut addresses: Vec<String> = state.targets().iter().map(ToString::to_string).collect();
+    addresses.sort();
+    addresses
+}
+
+fn served(snapshot: &Snapshot, apex: &str) -> Option<u32> {
+    snapshot.zones.get(&apex.parse().expect(apex)).map(|served| served.zone.serial())
+}
+
+#[test]
+fn snapshot_comes_only_when_something_changed_and_counts_up() {
+    let mut state = state(TWO_POOLS);
+    let first = state.snapshot().expect("the first");
+    assert_eq!(first.generation, Generation(1));
+    assert!(state.snapshot().is_none());
+    assert_eq!(state.apply(Event::Tick, at(5)).expect("tick"), []);
+    assert!(state.snapshot().is_none(), "time alone changes nothing");
+    probe(&mut state, "192.0.2.1:80", true, 1);
+    assert_eq!(state.snapshot().expect("known now").generation, Generation(2));
+    probe(&mut state, "192.0.2.1:80", true, 3);
+    assert!(state.snapshot().is_none(), "more of the same changes nothing");
+}
+
+#[test]
+fn zone_that_names_an_unknown_pool_waits_for_it() {
+    let mut state = state(TWO_POOLS);
+    let error = state.apply(Event::ZoneLoaded(zone("example.org", 1, &["web", "cdn"])), at(0)).expect_err("no `cdn`");
+    assert_eq!(
+        error.to_string(),
+        "error: unknown pool `cdn`\n --> zones/example.org.zone:6:10\n  |\n6 | cdn POOL cdn\n  |          ^^^\n\
+         hint: pools in `fingerpost.toml`: `web`, `api`"
+    );
+    assert_eq!(served(&state.snapshot().expect("first"), "example.org"), None);
+    assert_eq!(state.zones().map(|(zone, is_pending)| (zone.serial(), is_pending)).collect::<Vec<_>>(), [(1, true)]);
+
+    let other = format!("{TWO_POOLS}[pools.other]\nrealservers = [{{ name = \"o\", address = \"192.0.2.9\" }}]\n");
+    let happened = reload(&mut state, &other).expect("a waiting zone is no reason to refuse");
+    assert_eq!(happened, [Happening::ZonePending("example.org".parse().expect("name"))]);
+
+    let with_cdn = format!("{TWO_POOLS}[pools.cdn]\nrealservers = [{{ name = \"o\", address = \"192.0.2.9\" }}]\n");
+    assert_eq!(reload(&mut state, &with_cdn).expect("applies"), []);
+    let snapshot = state.snapshot().expect("changed");
+    let served = snapshot.zones.get(&"example.org".parse().expect("name")).expect("served");
+    let names: Vec<&str> = served.pools.iter().map(|id| &*snapshot.pool(*id).expect("pool").name).collect();
+    assert_eq!(names, ["web", "cdn"]);
+}
+
+#[test]
+fn newer_zone_that_waits_leaves_the_older_in_service() {
+    let mut state = state(TWO_POOLS);
+    state.apply(Event::ZoneLoaded(zone("example.org", 1, &["web"])), at(0)).expect("applies");
+    state.apply(Event::ZoneLoaded(zone("example.org", 2, &["cdn"])), at(0)).expect_err("no `cdn`");
+    assert_eq!(served(&state.snapshot().expect("changed"), "example.org"), Some(1));
+    // A third one that is right takes the second one's place.
+    state.apply(Event::ZoneLoaded(zone("example.org", 3, &["api"])), at(0)).expect("applies");
+    assert_eq!(served(&state.snapshot().expect("changed"), "example.org"), Some(3));
+    assert!(state.zones().all(|(_, is_pending)| !is_pending));
+}
+
+#[test]
+fn configuration_that_would_orphan_a_zone_is_refused_and_nothing_changes() {
+    let mut state = state(TWO_POOLS);
+    state.apply(Event::ZoneLoaded(zone("example.org", 1, &["web", "api"])), at(0)).expect("applies");
+    set(&mut state, "api/x", Admin::Drain).expect("applies");
+    let before = (stands(&mut state), state.config().clone(), addresses(&state));
+    let without_api = TWO_POOLS.split("[pools.api]").next().expect("before");
+    let error = reload(&mut state, without_api).expect_err("`api` is in use");
+    assert!(error.to_string().starts_with("error: unknown pool `api`\n --> zones/example.org.zone:6:10\n"), "{error}");
+    assert!(state.snapshot().is_none());
+    assert_eq!((stands(&mut state), state.config().clone(), addresses(&state)), before);
+    // Once the zone lets go of it, the pool may go.
+    state.apply(Event::ZoneLoaded(zone("example.org", 2, &["web"])), at(0)).expect("applies");
+    reload(&mut state, without_api).expect("applies");
+}
+
+#[test]
+fn zone_and_configuration_may_lose_a_pool_in_either_order() {
+    let mut state = state(TWO_POOLS);
+    state.apply(Event::ZoneLoaded(zone("example.org", 1, &["web", "api"])), at(0)).expect("applies");
+    let renamed = TWO_POOLS.replace("[pools.api]", "[pools.service]");
+    state.apply(Event::ZoneLoaded(zone("example.org", 2, &["web", "service"])), at(0)).expect_err("waits");
+    reload(&mut state, &renamed).expect("the waiting zone has all its pools");
+    assert_eq!(served(&state.snapshot().expect("changed"), "example.org"), Some(2));
+}
+
+#[test]
+fn removed_zone_is_gone_and_others_stay() {
+    let mut state = state(TWO_POOLS);
+    for apex in ["example.org", "example.net"] {
+        state.apply(Event::ZoneLoaded(zone(apex, 1, &["web"])), at(0)).expect("applies");
+    }
+    let before = state.snapshot().expect("changed");
+    state.apply(Event::ZoneRemoved("example.org".parse().expect("name")), at(0)).expect("applies");
+    let after = state.snapshot().expect("changed");
+    assert_eq!((served(&after, "example.org"), served(&after, "example.net")), (None, Some(1)));
+    assert_eq!(served(&before, "example.org"), Some(1), "who holds the old one keeps it");
+    state.apply(Event::ZoneRemoved("example.org".parse().expect("name")), at(0)).expect("applies");
+    assert!(state.snapshot().is_none());
+    let reordered = format!("[pools.aaa]\nrealservers = [{{ name = \"o\", address = \"192.0.2.9\" }}]\n{TWO_POOLS}");
+    reload(&mut state, &reordered).expect("applies");
+    let snapshot = state.snapshot().expect("changed");
+    let served = snapshot.zones.get(&"example.net".parse().expect("name")).expect("served");
+    assert_eq!(&*snapshot.pool(served.pools[0]).expect("pool").name, "web", "by its new number");
+}
+
+#[test]
+fn same_configuration_again_keeps_every_pool() {
+    let toml = format!(
+        "{TWO_POOLS}[pools.geo]\n[pools.geo.geo]\ndefault = [\"web\", \"api\"]\n\
+         [listeners.l]\nbind = \"127.0.0.1:0\"\npool = \"web\"\nscheduler = \"source-hash\"\n"
+    );
+    let mut state = state(&toml);
+    probe(&mut state, "192.0.2.1:80", true, 1);
+    let before = state.snapshot().expect("first");
+    reload(&mut state, &toml).expect("applies");
+    let after = state.snapshot().expect("new");
+    assert_eq!(before.pools.len(), 4);
+    for (old, new) in before.pools.iter().zip(&after.pools) {
+        assert!(Arc::ptr_eq(old, new), "{}", old.name);
+    }
+}
+
+#[test]
+fn changed_pool_leaves_the_others_alone() {
+    let mut state = state(TWO_POOLS);
+    let before = state.snapshot().expect("first");
+    reload(&mut state, &TWO_POOLS.replace("\"a\", address", "\"a\", weight = 2, address")).expect("applies");
+    let after = state.snapshot().expect("new");
+    let is_same = |name: &str| {
+        let (old, new) = (before.pool_named(name).expect(name).1, after.pool_named(name).expect(name).1);
+        std::ptr::eq(old, new)
+    };
+    assert_eq!((is_same("web"), is_same("api")), (false, true));
+}
+
+#[test]
+fn new_geo_databases_rebuild_geo_pools_alone() {
+    let mut state = state(&format!("{TWO_POOLS}[pools.geo]\n[pools.geo.geo]\nUS = [\"web\"]\ndefault = [\"api\"]\n"));
+    let before = state.snapshot().expect("first");
+    state.apply(Event::GeoLoaded(Arc::new(Geo::empty())), at(0)).expect("applies");
+    let after = state.snapshot().expect("new");
+    let is_same: Vec<bool> = before.pools.iter().zip(&after.pools).map(|(old, new)| Arc::ptr_eq(old, new)).collect();
+    assert_eq!(is_same, [true, true, false]);
+}
+
+#[test]
+fn health_of_one_target_touches_only_the_pools_it_is_in() {
+    let mut state = state(TWO_POOLS);
+    let before = state.snapshot().expect("first");
+    let happened = probe(&mut state, "192.0.2.1:80", false, 1);
+    let target = target(&state, "192.0.2.1:80");
+    let realservers = vec![name("web/a")];
+    let (from, to, error) = (Health::Unknown, Health::Down, Some("refused".into()));
+    assert_eq!(happened, [Happening::HealthChanged { target, realservers, from, to, error }]);
+    let after = state.snapshot().expect("changed");
+    let is_same: Vec<bool> = before.pools.iter().zip(&after.pools).map(|(old, new)| Arc::ptr_eq(old, new)).collect();
+    assert_eq!(is_same, [false, true]);
+    assert!(Arc::ptr_eq(&before.zones, &after.zones));
+}
+
+#[test]
+fn one_target_is_the_health_of_all_who_share_it() {
+    let mut state = state(TWO_POOLS);
+    assert_eq!(addresses(&state), ["c at 192.0.2.1:80", "c at 192.0.2.2:80"], "each is probed once");
+    let happened = probe(&mut state, "192.0.2.2:80", false, 1);
+    let told: Vec<String> = happened
+        .iter()
+        .map(|happening| match happening {
+            Happening::HealthChanged { realservers, to, .. } => format!("{to}: {}", names(realservers)),
+            Happening::PoolChanged { pool, is_all_down } => format!("{pool} all down: {is_all_down}"),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, ["down: api/x web/b", "api all down: true"]);
+    assert_eq!(stands(&mut state), ["api/x down ready", "web/a unknown ready", "web/b down ready"]);
+    let happened = probe(&mut state, "192.0.2.2:80", true, 2);
+    assert!(happened.contains(&Happening::PoolChanged { pool: "api".into(), is_all_down: false }), "{happened:?}");
+}
+
+fn names(realservers: &[RealserverName]) -> String {
+    realservers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn result_of_an_unknown_target_is_ignored() {
+    let mut state = state(TWO_POOLS);
+    state.snapshot();
+    let known = target(&state, "192.0.2.1:80");
+    let elsewhere = Target { address: "192.0.2.99:80".parse().expect("address"), ..known.clone() };
+    let check = config::Check { interval: Duration::from_secs(77), ..(*known.check).clone() };
+    let other_check = Target { check: Arc::new(check), ..known };
+    for target in [elsewhere, other_check] {
+        assert_eq!(state.apply(Event::Probed(target.clone(), Err("refused".into())), at(0)).expect("applies"), []);
+        assert!(state.checked(&target).is_none());
+    }
+    assert!(state.snapshot().is_none());
+}
+
+#[test]
+fn override_ends_by_itself() {
+    let mut state = state(TWO_POOLS);
+    state.apply(Event::AdminSet(name("web/a"), order(Admin::Drain, Some(60))), at(1)).expect("applies");
+    assert_eq!(stands(&mut state)[1], "web/a unknown drain");
+    assert_eq!(state.apply(Event::Tick, at(59)).expect("tick"), []);
+    assert_eq!(stands(&mut state)[1], "web/a unknown drain");
+    let happened = state.apply(Event::Tick, at(60)).expect("tick");
+    assert_eq!(happened, [Happening::OverrideEnded(name("web/a"), order(Admin::Drain, Some(60)))]);
+    assert_eq!(stands(&mut state)[1], "web/a unknown ready");
+    assert!(state.override_of(&name("web/a")).is_none());
+}
+
+#[test]
+fn ready_takes_an_override_back_and_the_last_word_counts() {
+    let mut state = state(TWO_POOLS);
+    set(&mut state, "web/a", Admin::Drain).expect("applies");
+    set(&mut state, "web/a", Admin::Maint).expect("applies");
+    assert_eq!(state.override_of(&name("web/a")).map(|set| set.admin), Some(Admin::Maint));
+    set(&mut state, "web/a", Admin::Ready).expect("applies");
+    assert!(state.override_of(&name("web/a")).is_none());
+    assert_eq!(stands(&mut state)[1], "web/a unknown ready");
+}
+
+#[test]
+fn draining_the_last_one_is_told_of_the_pool() {
+    let mut state = state(TWO_POOLS);
+    let happened = set(&mut state, "api/x", Admin::Drain).expect("applies");
+    assert_eq!(happened, [Happening::PoolChanged { pool: "api".into(), is_all_down: true }]);
+    let happened = set(&mut state, "api/x", Admin::Ready).expect("applies");
+    assert_eq!(happened, [Happening::PoolChanged { pool: "api".into(), is_all_down: false }]);
+}
+
+#[test]
+fn order_for_nobody_says_who_there_is() {
+    let mut state = state(&format!("{TWO_POOLS}[pools.all]\nmembers = [\"web\", \"api\"]\n"));
+    state.snapshot();
+    for (realserver, expected) in [
+        ("cdn/a", "error: unknown pool `cdn`\nhint: there are `web`, `api`, `all`"),
+        ("web/x", "error: pool `web` has no realserver `x`\nhint: there are `a`, `b`"),
+        (
+            "all/a",
+            "error: pool `all` has no realserver `a`\nhint: it is a pool of pools; name a realserver of one of its members",
+        ),
+    ] {
+        assert_eq!(set(&mut state, realserver, Admin::Drain).expect_err("nobody").to_string(), expected);
+    }
+    assert!(state.snapshot().is_none());
+}
+
+#[test]
+fn maint_is_not_probed_unless_somebody_shares_the_probe() {
+    let mut state = state(TWO_POOLS);
+    set(&mut state, "web/a", Admin::Maint).expect("applies");
+    assert_eq!(addresses(&state), ["c at 192.0.2.2:80"]);
+    set(&mut state, "web/b", Admin::Maint).expect("applies");
+    assert_eq!(addresses(&state), ["c at 192.0.2.2:80"], "api/x is still wanted");
+    set(&mut state, "api/x", Admin::Maint).expect("applies");
+    assert_eq!(addresses(&state), [""; 0]);
+    set(&mut state, "web/b", Admin::Ready).expect("applies");
+    assert_eq!(addresses(&state), ["c at 192.0.2.2:80"]);
+}
+
+#[test]
+fn drained_is_still_probed() {
+    let mut state = state(TWO_POOLS);
+    set(&mut state, "web/a", Admin::Drain).expect("applies");
+    probe(&mut state, "192.0.2.1:80", false, 1);
+    assert_eq!(stands(&mut state)[1], "web/a down drain");
+}
+
+#[test]
+fn health_from_before_maint_is_forgotten_and_late_results_are_ignored() {
+    let mut state = state(TWO_POOLS);
+    probe(&mut state, "192.0.2.1:80", false, 1);
+    let on_its_way = target(&state, "192.0.2.1:80");
+    set(&mut state, "web/a", Admin::Maint).expect("applies");
+    assert_eq!(state.apply(Event::Probed(on_its_way, Ok(())), at(2)).expect("applies"), []);
+    assert_eq!(stands(&mut state)[1], "web/a unknown maint");
+    set(&mut state, "web/a", Admin::Ready).expect("applies");
+    assert_eq!(stands(&mut state)[1], "web/a unknown ready");
+}
+
+#[test]
+fn shared_health_outlives_the_maint_of_one() {
+    let mut state = state(TWO_POOLS);
+    probe(&mut state, "192.0.2.2:80", false, 1);
+    set(&mut state, "web/b", Admin::Maint).expect("applies");
+    assert_eq!(stands(&mut state), ["api/x down ready", "web/a unknown ready", "web/b down maint"]);
+}
+
+#[test]
+fn override_outlives_a_reload_that_changes_its_pool() {
+    let mut state = state(TWO_POOLS);
+    set(&mut state, "web/a", Admin::Drain).expect("applies");
+    reload(&mut state, &TWO_POOLS.replace("\"a\", address", "\"a\", weight = 2, address")).expect("applies");
+    assert_eq!(stands(&mut state)[1], "web/a unknown drain");
+}
+
+#[test]
+fn health_outlives_a_check_that_changes_its_numbers_or_its_name() {
+    for (old, new) in [("fall = 2", "fall = 5"), ("checks.c]", "checks.renamed]")] {
+        let mut state = state(TWO_POOLS);
+        probe(&mut state, "192.0.2.1:80", false, 1);
+        let changed = TWO_POOLS
+            .replace(old, new)
+            .replace("check = \"c\"", if new.contains("renamed") { "check = \"renamed\"" } else { "check = \"c\"" });
+        reload(&mut state, &changed).expect("applies");
+        assert_eq!(stands(&mut state)[1], "web/a down ready", "{new}");
+        let target = target(&state, "192.0.2.1:80");
+        assert_eq!(state.checked(&target).and_then(|checked| checked.since), Some(at(10)));
+    }
+}
+
+#[test]
+fn another_kind_of_check_under_another_name_knows_nothing_yet() {
+    let mut state = state(TWO_POOLS);
+    probe(&mut state, "192.0.2.1:80", false, 1);
+    let other =
+        TWO_POOLS.replace("checks.c]\ntype = \"tcp\"", "checks.h]\ntype = \"http\"").replace("= \"c\"", "= \"h\"");
+    reload(&mut state, &other).expect("applies");
+    assert_eq!(stands(&mut state)[1], "web/a unknown ready");
+    assert!(state.targets().iter().all(|target| matches!(target.check.kind, CheckKind::Http(_))));
+}
+
+#[test]
+fn realserver_that_comes_back_starts_anew() {
+    let mut state = state(TWO_POOLS);
+    probe(&mut state, "192.0.2.1:80", false, 1);
+    reload(&mut state, &TWO_POOLS.replace("192.0.2.1\"", "192.0.2.7\"")).expect("applies");
+    assert_eq!(addresses(&state), ["c at 192.0.2.2:80", "c at 192.0.2.7:80"]);
+    reload(&mut state, TWO_POOLS).expect("applies");
+    assert_eq!(stands(&mut state)[1], "web/a unknown ready");
+}
+
+/// What a state saves, as its successor after a restart has it.
+fn restarted(state: &State, toml: &str, now: Timestamp) -> State {
+    let text = state.to_saved(at(20)).to_text();
+    State::new(config(toml), Arc::new(Geo::empty()), Saved::parse(&text).expect("its own file"), now)
+}
+
+#[test]
+fn restart_keeps_overrides_and_health_with_their_ages_from_the_first_snapshot() {
+    let mut state = state(TWO_POOLS);
+    probe(&mut state, "192.0.2.1:80", false, 3);
+    probe(&mut state, "192.0.2.2:80", true, 1);
+    state.apply(Event::AdminSet(name("web/b"), order(Admin::Drain, Some(600))), at(1)).expect("applies");
+    let mut after = restarted(&state, TWO_POOLS, at(30));
+    let snapshot = after.snapshot().expect("the first");
+    let web = snapshot.pool_named("web").expect("web").1;
+    let crate::snapshot::Members::Realservers(web) = &web.members else { panic!("realservers") };
+    assert!(web.view(None).is_degraded, "a is down and b drained");
+    assert_eq!(web.all[0].why.as_deref(), Some("refused"));
+    assert_eq!(web.all[1].why.as_deref(), Some("disk"));
+    assert_eq!(after.override_of(&name("web/b")), Some(&order(Admin::Drain, Some(600))));
+    let target = target(&after, "192.0.2.1:80");
+    let checked = after.checked(&target).expect("restored");
+    assert_eq!((checked.health, checked.since, checked.is_restored), (Health::Down, Some(at(10)), true));
+    assert_eq!(after.to_saved(at(20)).to_text(), state.to_saved(at(20)).to_text(), "and saves the same again");
+    // One success is not enough to come up: the machine goes on, it does not start anew.
+    assert_eq!(probe(&mut after, "192.0.2.1:80", true, 1), []);
+    assert_eq!(probe(&mut after, "192.0.2.1:80", true, 1).len(), 2, "health, and the pool has somebody again");
+}
+
+#[test]
+fn override_that_ran_out_while_nobody_ran_is_gone() {
+    let mut state = state(TWO_POOLS);
+    state.apply(Event::AdminSet(name("web/b"), order(Admin::Maint, Some(25))), at(1)).expect("applies");
+    let mut after = restarted(&state, TWO_POOLS, at(25));
+    assert_eq!(stands(&mut after)[2], "web/b unknown ready");
+    let mut before = restarted(&state, TWO_POOLS, at(24));
+    assert_eq!(stands(&mut before)[2], "web/b unknown maint");
+}
+
+#[test]
+fn restart_with_another_configuration_takes_what_still_fits() {
+    let mut state = state(TWO_POOLS);
+    probe(&mut state, "192.0.2.1:80", false, 1);
+    set(&mut state, "api/x", Admin::Drain).expect("applies");
+    let without_api = TWO_POOLS.split("[pools.api]").next().expect("before").replace("fall = 2", "fall = 9");
+    let mut after = restarted(&state, &without_api, at(30));
+    assert_eq!(stands(&mut after), ["web/a down ready", "web/b unknown ready"]);
+    // The pool may come back, and its realserver must not serve before the operator says so.
+    reload(&mut after, TWO_POOLS).expect("applies");
+    assert_eq!(stands(&mut after)[0], "api/x unknown drain");
+}
+
+#[test]
+fn state_file_reads_as_written_and_anything_else_is_an_error() {
+    let mut state = state(TWO_POOLS);
+    probe(&mut state, "192.0.2.1:80", false, 1);
+    set(&mut state, "web/b", Admin::Drain).expect("applies");
+    let text = state.to_saved(at(20)).to_text();
+    let saved = Saved::parse(&text).expect("its own");
+    assert_eq!((saved.counts(), saved.saved_at()), ((1, 1), at(20)));
+    assert_eq!(saved.to_text(), text);
+
+    let wrong = |text: &str| Saved::parse(text).expect_err("wrong").to_string();
+    assert_eq!(wrong(&text.replace("\"version\": 1", "\"version\": 2, \"more\": 0")), "version 2 is not known");
+    assert!(wrong(&text.replace("\"by\"", "\"who\"")).starts_with("unknown field `who`"));
+    assert!(wrong(&text.replace("\"drain\"", "\"asleep\"")).starts_with("unknown variant `asleep`"));
+    assert!(wrong("").starts_with("EOF"));
+    for end in 0..text.len() {
+        if text.is_char_boundary(end) {
+            assert!(Saved::parse(&text[..end]).is_err(), "{end} of {}", text.len());
+        }
+    }
+}
