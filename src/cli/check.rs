@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::{FAILED, OK, UNREACHABLE, print};
 use crate::{
     config::{self, Config, LoadError, Members},
     diagnostic::{Diagnostic, Diagnostics, Severity},
+    dns,
     geo::Geo,
     protect::Secrets,
     state::State,
@@ -47,6 +49,12 @@ fn load(path: &Path) -> Result<Outcome, LoadError> {
     let (config, mut findings) = config::load(path)?;
     if let Err(unusable) = Geo::load(&config.geo_databases) {
         findings.extend(unusable);
+    }
+    if let Some(encrypted) = &config.dns.encrypted {
+        match dns::Certificate::load(encrypted, Timestamp::now()) {
+            Ok((_, warnings)) => findings.extend(warnings),
+            Err(unusable) => findings.extend(unusable),
+        }
     }
     let secret_file = config.dns.cookies.as_ref().and_then(|cookies| cookies.secret_file.as_deref());
     if let Some(Err(unusable)) = secret_file.map(Secrets::load) {

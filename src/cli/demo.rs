@@ -189,8 +189,7 @@ check = "web"
     fn introduction(&self) -> String {
         let Self { dns, redirect, listener, control, folder, .. } = self;
         let program = std::env::current_exe().unwrap_or_else(|_| "fingerpost".into());
-        let (program, config, zone) = (program.display(), self.config_path(), self.zone_path());
-        let (config, zone) = (config.display(), zone.display());
+        let [program, config, zone] = [program, self.config_path(), self.zone_path()].map(|path| quoted(&path));
         let dig = format!("dig @{} -p {}", dns.ip(), dns.port());
         let second = self.realservers.get(1).map_or(String::new(), ToString::to_string);
         let geo = if self.geo_database.is_some() {
@@ -253,6 +252,13 @@ asia = ["asia", "us", "eu"]
 default = ["eu", "us", "asia"]
 
 "#;
+
+/// A path as a shell reads it back.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte));
+    if is_plain { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
 
 /// This port if it is free, else any.
 fn free_tcp(ip: Ipv4Addr, port: u16) -> io::Result<SocketAddr> {

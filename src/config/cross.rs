@@ -15,7 +15,11 @@ pub(super) fn check(reader: &Reader<'_>, config: &Config, places: &Places) {
     check_realserver_names(reader, config, places);
     check_probe_ports(reader, config, places);
     check_listeners(reader, config, places);
-    check_bound_addresses(reader, &places.bound);
+    check_bound_addresses(reader, &[], &places.bound, false);
+    check_bound_addresses(reader, &places.bound, &places.listener_binds, true);
+    let is_of_dns = |(address, _): &&Bound| config.dns.listen.contains(address);
+    let of_dns: Vec<_> = places.bound.iter().filter(is_of_dns).cloned().collect();
+    check_bound_addresses(reader, &of_dns, &places.bound_for_udp, false);
     if !config.redirect.listen.is_empty() && config.dns.zones.is_none() {
         let span = places
             .bound
@@ -208,9 +212,20 @@ fn collect_pools(config: &Config, pool: PoolIndex) -> BTreeSet<PoolIndex> {
     found
 }
 
-fn check_bound_addresses(reader: &Reader<'_>, bound: &[(SocketAddr, Range<usize>)]) {
+/// An address with its place in the file.
+type Bound = (SocketAddr, Range<usize>);
+
+/// Reports each of `bound` that overlaps with one before it or with one of `others`.
+///
+/// With `may_stand_beside` it may have an address of its own where one of the others has the wildcard: the kernel gives each connection to the
+/// more specific socket, and that is what is meant.
+fn check_bound_addresses(reader: &Reader<'_>, others: &[Bound], bound: &[Bound], may_stand_beside: bool) {
     for (index, (address, span)) in bound.iter().enumerate() {
-        if let Some((other, other_span)) = bound.iter().take(index).find(|(other, _)| overlaps(*address, *other)) {
+        let is_beside =
+            |other: SocketAddr| may_stand_beside && other.ip().is_unspecified() && !address.ip().is_unspecified();
+        let mut others = others.iter().filter(|(other, _)| overlaps(*address, *other) && !is_beside(*other));
+        let mut before = bound.iter().take(index).filter(|(other, _)| overlaps(*address, *other));
+        if let Some((other, other_span)) = others.next().or_else(|| before.next()) {
             let line = reader.line(other_span);
             let message = if address == other {
                 format!("`{address}` is bound twice, here and in line {line}")

@@ -19,6 +19,7 @@ use super::{
     Check, Config, Control, Dns, Listener, Policy, Pool, PoolIndex, Process, Redirect,
     check::read_check,
     cross,
+    encrypted::read_encrypted,
     pool::read_pool,
     protect::{read_cookies, read_rate_limit},
     reader::{Reader, Table, Value, Word, suggest_name},
@@ -40,8 +41,12 @@ pub(super) struct Places {
     pub(super) listener_pools: Vec<Range<usize>>,
     /// The value of `scheduler` of each listener that has one.
     pub(super) schedulers: Vec<Option<Range<usize>>>,
-    /// Every address that is bound for TCP.
+    /// Every address that is bound for TCP by something other than a listener.
     pub(super) bound: Vec<(SocketAddr, Range<usize>)>,
+    /// Every address that a listener binds.
+    pub(super) listener_binds: Vec<(SocketAddr, Range<usize>)>,
+    /// Every address that is bound for UDP, those of `dns.listen` left out: they are bound for TCP as well.
+    pub(super) bound_for_udp: Vec<(SocketAddr, Range<usize>)>,
     /// The name of each check.
     pub(super) checks: Vec<Range<usize>>,
 }
@@ -182,7 +187,7 @@ fn read_listen(table: Table<'_>, port: u16, places: &mut Places) -> Vec<SocketAd
     listen.into_iter().map(|(address, _)| address).collect()
 }
 
-fn read_socket_address(value: Value<'_>) -> Option<SocketAddr> {
+pub(super) fn read_socket_address(value: Value<'_>) -> Option<SocketAddr> {
     value.parse("an address with a port", "such as `192.0.2.1:53`, `0.0.0.0:53` or `[2001:db8::1]:53`")
 }
 
@@ -208,6 +213,7 @@ fn read_dns(root: Table<'_>, folder: &Path, keys: &[Arc<TsigKey>], places: &mut 
             version,
             nsid: None,
             transfer: Arc::default(),
+            encrypted: None,
             cookies: None,
             rate_limit: None,
         };
@@ -220,6 +226,9 @@ fn read_dns(root: Table<'_>, folder: &Path, keys: &[Arc<TsigKey>], places: &mut 
         version: read_text_or_off(table.get("version"), version),
         nsid: read_text_or_off(table.get("nsid"), None),
         transfer: Arc::new(read_transfer(table, keys)),
+        encrypted: table
+            .get("encrypted")
+            .and_then(|value| read_encrypted(value, folder, &mut places.bound, &mut places.bound_for_udp)),
         cookies: read_cookies(table, folder),
         rate_limit: read_rate_limit(table),
     }
@@ -313,7 +322,7 @@ fn read_listener(context: &Context<'_>, word: &Word<'_>, value: Value<'_>, place
     let idle_timeout = read_duration(table, "idle_timeout", Duration::from_secs(300));
     let connect_timeout = read_duration(table, "connect_timeout", Duration::from_secs(2));
     let max_connections = read_max_connections(table);
-    places.bound.extend(bind.clone());
+    places.listener_binds.extend(bind.clone());
     // Only here does a listener that lacks something end: all that is wrong with it has been told.
     let ((bind, _), (pool, pool_span)) = bind.zip(pool)?;
     places.listener_pools.push(pool_span);

@@ -5,6 +5,7 @@
 
 mod check;
 mod cross;
+mod encrypted;
 mod file;
 mod pool;
 mod print;
@@ -75,10 +76,27 @@ pub struct Dns {
     pub nsid: Option<String>,
     /// Who may have zones, who is told of their changes, and which keys there are.
     pub transfer: Arc<Transfer>,
+    /// DNS over TLS, HTTPS and QUIC; `None` is off.
+    pub encrypted: Option<Encrypted>,
     /// DNS cookies; `None` does not understand them.
     pub cookies: Option<Cookies>,
     /// Response rate limiting; `None` limits nobody.
     pub rate_limit: Option<RateLimit>,
+}
+
+/// `[dns.encrypted]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encrypted {
+    /// Addresses that are served over TLS.
+    pub tls: Vec<SocketAddr>,
+    /// Addresses that are served over HTTPS.
+    pub https: Vec<SocketAddr>,
+    /// Addresses that are served over QUIC.
+    pub quic: Vec<SocketAddr>,
+    /// PEM file of the certificate, and of its issuers after it.
+    pub certificate: PathBuf,
+    /// PEM file of its private key.
+    pub key: PathBuf,
 }
 
 /// DNS cookies (RFC 7873).

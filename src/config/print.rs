@@ -31,6 +31,14 @@ pub fn print(config: &Config) -> String {
             print_key(&mut page, key);
         }
     }
+    if let Some(encrypted) = &config.dns.encrypted {
+        page.table("dns.encrypted");
+        page.strings("tls", &encrypted.tls);
+        page.strings("https", &encrypted.https);
+        page.strings("quic", &encrypted.quic);
+        page.string("certificate", encrypted.certificate.display());
+        page.string("key", encrypted.key.display());
+    }
     page.table("geoip");
     page.strings("databases", config.geo_databases.iter().map(|path| path.display()));
     page.table("redirect");

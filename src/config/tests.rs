@@ -1,5 +1,6 @@
 //! What a configuration may say, what is said of its mistakes, and that what is printed reads back.
 
+mod encrypted;
 mod generated;
 mod mistakes;
 mod mistakes_in_pools;
@@ -110,7 +111,7 @@ fn example_reads_and_prints_as_the_same() {
 #[test]
 fn defaults_are_those_of_the_reference() {
     let config = read(
-        "version = 1\n[dns]\n[dns.rate_limit]\n[redirect]\n[checks.c]\ntype = \"https\"\n[pools.p]\ncheck = \"c\"\n\
+        "version = 1\n[dns]\n[dns.rate_limit]\n[dns.encrypted]\ncertificate = \"c\"\nkey = \"k\"\n[redirect]\n[checks.c]\ntype = \"https\"\n[pools.p]\ncheck = \"c\"\n\
          realservers = [{ name = \"a\", address = \"192.0.2.1\", port = 80 }]\n\
          [listeners.l]\nbind = \"192.0.2.1:8080\"\npool = \"p\"\n",
     );

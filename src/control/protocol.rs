@@ -260,6 +260,15 @@ pub struct SocketStatus {
 pub enum Service {
     /// Authoritative DNS, over UDP and TCP.
     Dns,
+    /// The same over TLS.
+    #[serde(rename = "dns-tls")]
+    DnsTls,
+    /// The same over HTTPS.
+    #[serde(rename = "dns-https")]
+    DnsHttps,
+    /// The same over QUIC.
+    #[serde(rename = "dns-quic")]
+    DnsQuic,
     /// The redirector.
     Redirect,
     /// A listener.
@@ -272,6 +281,9 @@ impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Dns => "dns",
+            Self::DnsTls => "dns-tls",
+            Self::DnsHttps => "dns-https",
+            Self::DnsQuic => "dns-quic",
             Self::Redirect => "redirect",
             Self::L4 => "l4",
             Self::Control => "control",

@@ -1,6 +1,6 @@
 //! Name compression (RFC 1035 §4.1.4): which names stand in a message already, and where.
 
-use super::query::QUESTION_AT;
+use super::query::{QUESTION_AT, take_plain_name};
 use crate::name;
 
 /// Names that are remembered; a message with more is correct and a little longer than it might be.
@@ -25,9 +25,16 @@ impl Names {
         Self { places: [Place { at: 0, n_octets: 0 }; NAMES_MAX], n_places: 0 }
     }
 
-    /// Remembers the question's name and every suffix of it.
-    pub(super) fn add_question(&mut self, qname: &[u8]) {
-        self.add(qname, qname.len(), QUESTION_AT);
+    /// Whether no name is remembered, not even the question's.
+    pub(super) fn is_empty(&self) -> bool {
+        self.n_places == 0
+    }
+
+    /// Remembers the question's name and every suffix of it, the message `written` so far having a question.
+    pub(super) fn add_question(&mut self, written: &[u8]) {
+        if let Some(Ok((qname, _))) = written.get(QUESTION_AT..).map(take_plain_name) {
+            self.add(qname, qname.len(), QUESTION_AT);
+        }
     }
 
     /// Finds the longest suffix of `name` in the message `written` so far: how many octets of `name` come before it, and where it is.

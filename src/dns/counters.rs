@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{
     answer::Kind,
+    encode::Transport,
+    encrypted::EncryptedCounters,
     guard::CookieStatus,
     header::Rcode,
     query::DropReason,
@@ -19,10 +21,11 @@ use crate::observe::{Observed, Sample};
 pub struct Counters {
     udp: Box<[Slot]>,
     tcp: Slot,
-    /// What is counted about connections.
+    /// What is counted about TCP connections.
     pub(super) connections: Connections,
     /// What is counted about transfers, and their limit.
     pub(super) transfers: Transfers,
+    pub(super) encrypted: EncryptedCounters,
 }
 
 /// One number that only grows.
@@ -93,7 +96,7 @@ fn count_in<T: PartialEq>(counters: &[Counter], all: &[T], one: T) {
     }
 }
 
-/// What is counted about TCP connections.
+/// What is counted about the connections of one transport.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     pub(super) accepted: Counter,
@@ -107,7 +110,13 @@ impl Counters {
     /// Counters for so many UDP sockets; with fewer than there are, sockets share them.
     pub fn new(n_udp_sockets: usize) -> Self {
         let udp = (0..n_udp_sockets.max(1)).map(|_| Slot::default()).collect();
-        Self { udp, tcp: Slot::default(), connections: Connections::default(), transfers: Transfers::default() }
+        Self {
+            udp,
+            tcp: Slot::default(),
+            connections: Connections::default(),
+            encrypted: EncryptedCounters::default(),
+            transfers: Transfers::default(),
+        }
     }
 
     /// Where the worker of socket number `worker` counts.
@@ -115,14 +124,21 @@ impl Counters {
         worker.checked_rem(self.udp.len()).and_then(|index| self.udp.get(index)).unwrap_or(&self.tcp)
     }
 
-    /// Where all connections count.
-    pub(super) fn tcp(&self) -> &Slot {
-        &self.tcp
+    /// Where all connections of `transport` count what they are asked.
+    pub(super) fn stream(&self, transport: Transport) -> &Slot {
+        self.encrypted.get(transport).map_or(&self.tcp, |counters| &counters.messages)
     }
 
-    /// Both transports, by the name they have in labels.
-    fn transports(&self) -> [(&'static str, &[Slot]); 2] {
-        [("udp", &self.udp), ("tcp", std::slice::from_ref(&self.tcp))]
+    /// Where they count themselves.
+    pub(super) fn connections(&self, transport: Transport) -> &Connections {
+        self.encrypted.get(transport).map_or(&self.connections, |counters| &counters.connections)
+    }
+
+    /// All transports, by the name they have in labels.
+    fn transports(&self) -> impl Iterator<Item = (&'static str, &[Slot])> {
+        let encrypted =
+            self.encrypted.iter().map(|(transport, counters)| (transport, std::slice::from_ref(&counters.messages)));
+        [("udp", &*self.udp), ("tcp", std::slice::from_ref(&self.tcp))].into_iter().chain(encrypted)
     }
 
     /// One counter a transport.
@@ -184,14 +200,22 @@ impl Observed for Counters {
         self.by_transport(samples, name, "Workers and connections that ended by a bug", |slot| &slot.panics);
         self.connections.observe(samples);
         self.transfers.observe(samples);
+        self.encrypted.observe(samples);
+    }
+}
+
+impl Connections {
+    /// How many are open.
+    pub(super) fn open(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "as many as there are descriptors")]
+        let open = self.accepted.get().saturating_sub(self.closed.get()) as f64;
+        open
     }
 }
 
 impl Observed for Connections {
     fn observe(&self, samples: &mut Vec<Sample>) {
-        let (accepted, closed) = (self.accepted.get(), self.closed.get());
-        #[expect(clippy::cast_precision_loss, reason = "as many as there are descriptors")]
-        let open = accepted.saturating_sub(closed) as f64;
+        let (accepted, open) = (self.accepted.get(), self.open());
         let mut counter = |name, help, value| samples.push(Sample::counter(name, help, Vec::new(), value));
         counter("fingerpost_dns_tcp_accepted_total", "DNS connections accepted", accepted);
         let help = "DNS connections closed at once: too many from one client";

@@ -119,7 +119,6 @@ pub fn encode_truncated(envelope: &Envelope<'_>, out: &mut [u8]) -> Option<Encod
 /// data that may be missing is left out silently. `None` if `out` is too short for header, question and OPT.
 pub fn encode(answer: &Answer<'_>, query: &Query<'_>, envelope: &Envelope<'_>, out: &mut [u8]) -> Option<Encoded> {
     let mut writer = Writer::start(envelope, out).ok()?;
-    writer.names.add_question(query.qname_as_sent());
     let mut counts = Counts::default();
     let is_complete = write_sections(&mut writer, answer, query, &mut counts).is_ok();
     writer.finish(envelope, answer.is_authoritative, !is_complete, counts)
@@ -242,46 +241,72 @@ impl<'o> Writer<'o> {
 
     fn put_records(&mut self, answer: &Answer<'_>, query: &Query<'_>, entry: &Entry<'_>) -> Result<u16, Full> {
         let class = if query.qclass == CLASS_CH { CLASS_CH } else { CLASS_IN };
+        let rtype = entry.content.rtype();
+        let fields = Fields::new(rtype, class, entry.ttl);
         let mut owner = Repeated { owner: entry.owner, pointer: None };
         let mut n_records = 0u16;
-        let rtype = entry.content.rtype();
-        let mut record = |writer: &mut Self, put_rdata: &mut dyn FnMut(&mut Self) -> Result<(), Full>| {
-            owner.put(writer, answer, query)?;
-            let rdata_at = writer.put_fields(rtype, class, entry.ttl)?;
-            put_rdata(writer)?;
+        let mut start = |writer: &mut Self| {
             n_records = n_records.checked_add(1).ok_or(Full)?;
-            writer.set_length(rdata_at)
+            owner.put(writer, answer, query)
         };
         match entry.content {
             Content::Stored(rrset) => {
                 let names = CompressibleNames::of(rtype);
                 for rdata in rrset.rdatas() {
-                    record(self, &mut |writer| writer.put_rdata(names, rdata))?;
+                    start(self)?;
+                    if names.n_names == 0 {
+                        self.put_record(fields, rdata)?;
+                    } else {
+                        let rdata_at = self.put_open_record(fields)?;
+                        self.put_rdata(names, rdata)?;
+                        self.set_length(rdata_at)?;
+                    }
                 }
             }
             Content::MadeCname(target) => {
-                record(self, &mut |writer| writer.put_name(answer.name(target, query)))?;
+                start(self)?;
+                let rdata_at = self.put_open_record(fields)?;
+                self.put_name(answer.name(target, query))?;
+                self.set_length(rdata_at)?;
             }
             Content::Addresses(family) => {
                 let ranked = answer.pool.iter().flat_map(|consulted| &consulted.ranking.realservers);
                 for address in ranked.filter_map(|ranked| ranked.realserver.address(family)) {
-                    record(self, &mut |writer| match address {
-                        IpAddr::V4(v4) => writer.put(&v4.octets()),
-                        IpAddr::V6(v6) => writer.put(&v6.octets()),
-                    })?;
+                    start(self)?;
+                    match address {
+                        IpAddr::V4(v4) => self.put_record(fields, &v4.octets())?,
+                        IpAddr::V6(v6) => self.put_record(fields, &v6.octets())?,
+                    }
                 }
             }
-            Content::Text(text) => record(self, &mut |writer| writer.put_text(text.as_bytes()))?,
-            Content::Hinfo => record(self, &mut |writer| writer.put(b"\x07RFC8482\x00"))?,
+            Content::Text(text) => {
+                start(self)?;
+                let rdata_at = self.put_open_record(fields)?;
+                self.put_text(text.as_bytes())?;
+                self.set_length(rdata_at)?;
+            }
+            Content::Hinfo => {
+                start(self)?;
+                self.put_record(fields, b"\x07RFC8482\x00")?;
+            }
         }
         Ok(n_records)
     }
 
-    /// Writes type, class, TTL and room for the length; returns where the data starts.
-    fn put_fields(&mut self, rtype: u16, class: u16, ttl: Ttl) -> Result<usize, Full> {
-        let ([type0, type1], [class0, class1]) = (rtype.to_be_bytes(), class.to_be_bytes());
-        let [ttl0, ttl1, ttl2, ttl3] = ttl.get().to_be_bytes();
-        self.put(&[type0, type1, class0, class1, ttl0, ttl1, ttl2, ttl3, 0, 0])?;
+    /// Writes what follows the owner of a record whose data is written as it is.
+    fn put_record(&mut self, fields: Fields, rdata: &[u8]) -> Result<(), Full> {
+        self.put(&fields.with_length(u16::try_from(rdata.len()).map_err(|_| Full)?))?;
+        // A length that the compiler knows spares a call, and most records are addresses.
+        match (rdata.as_array::<4>(), rdata.as_array::<16>()) {
+            (Some(v4), _) => self.put(v4),
+            (_, Some(v6)) => self.put(v6),
+            _ => self.put(rdata),
+        }
+    }
+
+    /// Writes what stands between a record's owner and its data, the length left open; returns where the data starts.
+    fn put_open_record(&mut self, fields: Fields) -> Result<usize, Full> {
+        self.put(&fields.with_length(0))?;
         Ok(self.at)
     }
 
@@ -312,6 +337,10 @@ impl<'o> Writer<'o> {
     /// Writes a name, its tail as a pointer if it stands in the message already.
     fn put_name(&mut self, name: &[u8]) -> Result<(), Full> {
         let written = self.out.get(..self.at).unwrap_or_default();
+        if self.names.is_empty() {
+            // Only now: most answers have no name but the question's, which is pointed at without a search.
+            self.names.add_question(written);
+        }
         let (n_octets, pointer) = self.names.compress(name, written);
         let start = self.at;
         self.put(name.get(..n_octets).unwrap_or_default())?;
@@ -346,6 +375,25 @@ impl<'o> Writer<'o> {
         let field = self.out.get_mut(..start).and_then(<[u8]>::last_chunk_mut).ok_or(Full)?;
         *field = length.to_be_bytes();
         Ok(())
+    }
+}
+
+/// Type, class and TTL, the same for all records of an RRset.
+#[derive(Clone, Copy)]
+struct Fields([u8; 8]);
+
+impl Fields {
+    fn new(rtype: u16, class: u16, ttl: Ttl) -> Self {
+        let ([type0, type1], [class0, class1]) = (rtype.to_be_bytes(), class.to_be_bytes());
+        let [ttl0, ttl1, ttl2, ttl3] = ttl.get().to_be_bytes();
+        Self([type0, type1, class0, class1, ttl0, ttl1, ttl2, ttl3])
+    }
+
+    /// The same, then the length of a record's data.
+    fn with_length(self, n_octets: u16) -> [u8; 10] {
+        let [type0, type1, class0, class1, ttl0, ttl1, ttl2, ttl3] = self.0;
+        let [length0, length1] = n_octets.to_be_bytes();
+        [type0, type1, class0, class1, ttl0, ttl1, ttl2, ttl3, length0, length1]
     }
 }
 

@@ -1,8 +1,8 @@
 //! Authoritative DNS: [`query`] parses bytes, [`answer`] decides what they mean, [`encode`] writes bytes; together they are [`respond`], and
 //! every transport calls just that.
 //!
-//! Up to [`respond`] everything is pure: no socket, clock, lock or log. [`serve_udp`] and [`serve_tcp`] carry and count. Zone transfers and
-//! signed messages (TSIG) go another way, by `exchange`. DNSSEC signs nothing here.
+//! Up to [`respond`] everything is pure: no socket, clock, lock or log. [`serve_udp`], [`serve_tcp`] and those of [`encrypted`] carry and
+//! count. Zone transfers and signed messages (TSIG) go another way, by `exchange`. DNSSEC signs nothing here.
 
 mod additional;
 pub mod answer;
@@ -12,6 +12,7 @@ mod compress;
 mod counters;
 pub mod ecs;
 pub mod encode;
+mod encrypted;
 mod exchange;
 mod explain;
 mod guard;
@@ -42,11 +43,12 @@ pub use answer::Kind;
 pub use clock::time_since_1970;
 pub use counters::Counters;
 pub use encode::Transport;
+pub use encrypted::{Certificate, Identity, serve_https, serve_quic, serve_tls};
 pub use explain::{Explained, ExplainedPool, explain_answer};
 pub use guard::CookieStatus;
 pub use header::Rcode;
 pub use notify::notify_secondaries;
 pub use query::DropReason;
 pub use respond::{Outcome, Step, respond};
-pub use tcp::serve_tcp;
+pub use tcp::{CONNECTIONS_MAX, serve_tcp};
 pub use udp::serve_udp;

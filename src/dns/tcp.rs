@@ -1,4 +1,5 @@
-//! DNS over TCP (RFC 7766): framed messages, pipelined, answered in order.
+//! DNS over TCP (RFC 7766): framed messages, pipelined, answered in order. The encrypted transports use the same connection limits, and DNS
+//! over TLS the same conversation.
 //!
 //! Each connection is a task of its own, so that a peer that stalls delays nobody else. Everything has a limit: connections in all and for
 //! one client, time to send and to read a message, time of idling, queries of a connection.
@@ -13,7 +14,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -23,25 +24,26 @@ use tokio::{
 use super::{
     Counters,
     clock::time_since_1970,
+    counters::{Connections, Slot},
     encode::{MESSAGE_OCTETS_MAX, Transport},
-    exchange::concerns,
+    exchange::{Circumstances, concerns},
     respond::{Step, respond},
     transfers::{self, After},
 };
 use crate::{shutdown::Shutdown, snapshot::Snapshots};
 
 /// Connections at once; more wait in the listen backlog.
-const CONNECTIONS_MAX: usize = 1000;
+pub const CONNECTIONS_MAX: usize = 1000;
 /// Connections at once from one client; more are closed at once.
-const CONNECTIONS_OF_CLIENT_MAX: usize = 64;
+pub(super) const CONNECTIONS_OF_CLIENT_MAX: usize = 64;
 /// Queries of one connection; then it is closed, and who has more to ask connects again.
-const QUERIES_MAX: usize = 10_000;
+pub(super) const QUERIES_MAX: usize = 10_000;
 /// Longest wait for the next query (RFC 7766 §6.2.3 leaves it to the server).
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time from the first octet of a query to its last.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time for a peer to take a response.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a connection could not be accepted: descriptors may have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What a connection reads ahead: a few pipelined queries.
@@ -58,9 +60,25 @@ pub async fn serve_tcp(
     counters: Arc<Counters>,
     shutdown: Shutdown,
 ) -> io::Result<()> {
+    let server = Server::new(snapshots, counters, Transport::Tcp, shutdown);
+    serve_connections(listener, server, |stream, peer, server| async move {
+        let (reader, writer) = stream.into_split();
+        converse(reader, writer, peer, &server).await
+    })
+    .await
+}
+
+/// The same for any kind of stream: what happens on a connection is `carry`'s.
+pub(super) async fn serve_connections<C>(
+    listener: std::net::TcpListener,
+    server: Arc<Server>,
+    carry: impl Fn(TcpStream, SocketAddr, Arc<Server>) -> C,
+) -> io::Result<()>
+where
+    C: Future<Output = End> + Send + 'static,
+{
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let server = Arc::new(Server { snapshots, counters, shutdown, clients: Mutex::default() });
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -68,15 +86,15 @@ pub async fn serve_tcp(
             biased;
             () = server.shutdown.drain.cancelled() => break,
             Some(ended) = connections.join_next(), if !connections.is_empty() => {
-                count_panic(&server.counters, ended);
+                count_panic(&server, ended);
                 continue;
             }
             accepted = accept(&listener, &permits) => accepted,
         };
         match accepted {
-            Ok((stream, peer, permit)) => serve_connection(&server, &mut connections, stream, peer, permit),
+            Ok((stream, peer, permit)) => serve_connection(&server, &mut connections, stream, peer, permit, &carry),
             Err(_) => {
-                server.counters.connections.accept_errors.add(1);
+                server.connections().accept_errors.add(1);
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -87,23 +105,44 @@ pub async fn serve_tcp(
         ended = connections.join_next() => ended,
         () = abort.cancelled() => None,
     } {
-        count_panic(&server.counters, ended);
+        count_panic(&server, ended);
     }
     connections.shutdown().await;
     Ok(())
 }
 
-struct Server {
+/// What all connections of one socket share.
+pub(super) struct Server {
     snapshots: Arc<Snapshots>,
-    counters: Arc<Counters>,
-    shutdown: Shutdown,
+    pub(super) counters: Arc<Counters>,
+    pub(super) transport: Transport,
+    pub(super) shutdown: Shutdown,
     /// Connections open, by client; never across a wait.
     clients: Mutex<HashMap<IpAddr, usize>>,
 }
 
-fn count_panic(counters: &Counters, ended: Result<(), tokio::task::JoinError>) {
+impl Server {
+    pub(super) fn new(
+        snapshots: Arc<Snapshots>,
+        counters: Arc<Counters>,
+        transport: Transport,
+        shutdown: Shutdown,
+    ) -> Arc<Self> {
+        Arc::new(Self { snapshots, counters, transport, shutdown, clients: Mutex::default() })
+    }
+
+    pub(super) fn messages(&self) -> &Slot {
+        self.counters.stream(self.transport)
+    }
+
+    pub(super) fn connections(&self) -> &Connections {
+        self.counters.connections(self.transport)
+    }
+}
+
+pub(super) fn count_panic(server: &Server, ended: Result<(), tokio::task::JoinError>) {
     if ended.is_err_and(|error| error.is_panic()) {
-        counters.tcp().panics.add(1);
+        server.messages().panics.add(1);
     }
 }
 
@@ -117,29 +156,34 @@ async fn accept(
     Ok((stream, peer, permit))
 }
 
-fn serve_connection(
+fn serve_connection<C>(
     server: &Arc<Server>,
     connections: &mut JoinSet<()>,
     stream: TcpStream,
     peer: SocketAddr,
     permit: OwnedSemaphorePermit,
-) {
-    let Some(place) = Place::take(server, client_key(peer.ip())) else {
-        server.counters.connections.refused.add(1);
+    carry: &impl Fn(TcpStream, SocketAddr, Arc<Server>) -> C,
+) where
+    C: Future<Output = End> + Send + 'static,
+{
+    let Some(place) = Place::take(server, client_key(peer.ip()), CONNECTIONS_OF_CLIENT_MAX) else {
+        server.connections().refused.add(1);
         return;
     };
-    server.counters.connections.accepted.add(1);
+    server.connections().accepted.add(1);
+    // Without it a second small response would wait for the first one's acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let carried = carry(stream, peer, server.clone());
     connections.spawn(async move {
-        let end = converse(stream, peer, &place.server).await;
-        if end == End::Timeout {
-            place.server.counters.connections.timeouts.add(1);
+        if carried.await == End::Timeout {
+            place.server.connections().timeouts.add(1);
         }
         drop((place, permit));
     });
 }
 
 /// What counts as one client: an IPv4 address, or the /64 that an IPv6 host has all of.
-fn client_key(address: IpAddr) -> IpAddr {
+pub(super) fn client_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & !u128::from(u64::MAX)).into()),
@@ -147,16 +191,17 @@ fn client_key(address: IpAddr) -> IpAddr {
 }
 
 /// A client's place among the connections, given back when it is dropped, by a panic too.
-struct Place {
+pub(super) struct Place {
     server: Arc<Server>,
     client: IpAddr,
 }
 
 impl Place {
-    fn take(server: &Arc<Server>, client: IpAddr) -> Option<Self> {
+    /// A place for `client`, if it has fewer than `n_max`.
+    pub(super) fn take(server: &Arc<Server>, client: IpAddr, n_max: usize) -> Option<Self> {
         let mut clients = server.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let n_open = clients.entry(client).or_default();
-        if *n_open >= CONNECTIONS_OF_CLIENT_MAX {
+        if *n_open >= n_max {
             return None;
         }
         *n_open += 1;
@@ -166,7 +211,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.server.counters.connections.closed.add(1);
+        self.server.connections().closed.add(1);
         let mut clients = self.server.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(n_open) = clients.get_mut(&self.client) {
             *n_open -= 1;
@@ -179,7 +224,7 @@ impl Drop for Place {
 
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     /// The peer closed it, or it is to be closed.
     Closed,
     /// The peer was too slow, or had nothing to ask.
@@ -187,10 +232,12 @@ enum End {
 }
 
 /// Answers the queries of one connection, one after the other.
-async fn converse(stream: TcpStream, peer: SocketAddr, server: &Server) -> End {
-    // Without it a second small response would wait for the first one's acknowledgement.
-    let _ = stream.set_nodelay(true);
-    let (reader, mut writer) = stream.into_split();
+pub(super) async fn converse(
+    reader: impl AsyncRead + Unpin,
+    mut writer: impl AsyncWrite + Unpin,
+    peer: SocketAddr,
+    server: &Server,
+) -> End {
     let mut reader = BufReader::with_capacity(READ_AHEAD_OCTETS, reader);
     for _ in 0..QUERIES_MAX {
         let waited = tokio::select! {
@@ -203,7 +250,10 @@ async fn converse(stream: TcpStream, peer: SocketAddr, server: &Server) -> End {
         let Ok(wire) = wire else { return End::Closed };
         if concerns(&wire) {
             let snapshot = server.snapshots.load_full();
-            match transfers::converse(snapshot, &wire, peer, &server.counters, &mut writer).await {
+            let circumstances =
+                Circumstances { peer, transport: server.transport, random: fastrand::u64(..), now: time_since_1970() };
+            let counted = (&server.counters.transfers, server.messages());
+            match transfers::converse(snapshot, &wire, circumstances, counted, &mut writer).await {
                 After::Next => continue,
                 After::Close => return End::Closed,
                 After::Timeout => return End::Timeout,
@@ -212,12 +262,16 @@ async fn converse(stream: TcpStream, peer: SocketAddr, server: &Server) -> End {
         // What gets no response gets no further hearing either: it is no resolver.
         let Some(framed) = answer_framed(server, &wire, peer) else { return End::Closed };
         drop(wire);
-        let Ok(written) = timeout(WRITE_TIMEOUT, writer.write_all(&framed)).await else {
-            server.counters.tcp().send_errors.add(1);
+        let written = async {
+            writer.write_all(&framed).await?;
+            writer.flush().await
+        };
+        let Ok(written) = timeout(WRITE_TIMEOUT, written).await else {
+            server.messages().send_errors.add(1);
             return End::Timeout;
         };
         if written.is_err() {
-            server.counters.tcp().send_errors.add(1);
+            server.messages().send_errors.add(1);
             return End::Closed;
         }
     }
@@ -239,11 +293,12 @@ thread_local! {
 }
 
 /// The response to `wire` with its length before it; `None` if there is none.
-fn answer_framed(server: &Server, wire: &[u8], peer: SocketAddr) -> Option<Vec<u8>> {
+pub(super) fn answer_framed(server: &Server, wire: &[u8], peer: SocketAddr) -> Option<Vec<u8>> {
     SCRATCH.with_borrow_mut(|out| {
-        let step =
-            respond(&server.snapshots.load(), wire, peer, Transport::Tcp, time_since_1970(), fastrand::u64(..), out);
-        server.counters.tcp().count(&step);
+        let snapshot = server.snapshots.load();
+        let (now, random) = (time_since_1970(), fastrand::u64(..));
+        let step = respond(&snapshot, wire, peer, server.transport, now, random, out);
+        server.messages().count(&step);
         let Step::Send { n_octets, .. } = step else { return None };
         let mut framed = Vec::with_capacity(2 + n_octets);
         framed.extend_from_slice(&u16::try_from(n_octets).ok()?.to_be_bytes());

@@ -13,8 +13,7 @@ use tracing::{info, warn};
 
 use super::{
     clock::time_since_1970,
-    counters::Counter,
-    encode::Transport,
+    counters::{Counter, Slot},
     exchange::{Circumstances, Exchange, exchange},
     notify::NotifyOutcome,
     outgoing::Outgoing,
@@ -23,7 +22,6 @@ use super::{
     tsig::TsigError,
 };
 use crate::{
-    dns::Counters,
     observe::{Observed, Sample},
     snapshot::Snapshot,
 };
@@ -113,12 +111,10 @@ impl Observed for Transfers {
 pub(super) fn step(
     snapshot: &Arc<Snapshot>,
     wire: &[u8],
-    peer: SocketAddr,
+    circumstances: Circumstances,
     transfers: &Transfers,
     out: &mut [u8],
 ) -> Step {
-    let circumstances =
-        Circumstances { peer, transport: Transport::Udp, random: fastrand::u64(..), now: time_since_1970() };
     match exchange(snapshot, wire, circumstances) {
         Exchange::Reply { message, outcome, tsig_error } => {
             if let Some(error) = tsig_error {
@@ -145,24 +141,22 @@ pub(super) enum After {
     Timeout,
 }
 
-/// Answers one message that [`concerns`](super::exchange::concerns) this, over TCP.
+/// Answers one message that [`concerns`](super::exchange::concerns) this, over a stream.
 pub(super) async fn converse(
     snapshot: Arc<Snapshot>,
     wire: &[u8],
-    peer: SocketAddr,
-    counters: &Counters,
+    circumstances: Circumstances,
+    (transfers, counters): (&Transfers, &Slot),
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> After {
-    let circumstances =
-        Circumstances { peer, transport: Transport::Tcp, random: fastrand::u64(..), now: time_since_1970() };
-    let transfers = &counters.transfers;
+    let peer = circumstances.peer;
     match exchange(&snapshot, wire, circumstances) {
         Exchange::Drop(reason) => {
-            counters.tcp().count(&Step::Drop(reason));
+            counters.count(&Step::Drop(reason));
             After::Close
         }
         Exchange::Reply { message, outcome, tsig_error } => {
-            counters.tcp().count(&Step::Send { n_octets: message.len(), outcome });
+            counters.count(&Step::Send { n_octets: message.len(), outcome });
             if let Some(error) = tsig_error {
                 transfers.count_tsig_error(error);
                 warn!(%peer, %error, "signature refused");
@@ -237,5 +231,6 @@ async fn write(writer: &mut (impl AsyncWrite + Unpin), message: &[u8]) -> io::Re
     let mut framed = Vec::with_capacity(2 + message.len());
     framed.extend(length.to_be_bytes());
     framed.extend(message);
-    writer.write_all(&framed).await
+    writer.write_all(&framed).await?;
+    writer.flush().await
 }

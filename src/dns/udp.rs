@@ -14,7 +14,7 @@ use super::{
     clock::time_since_1970,
     counters::Slot,
     encode::Transport,
-    exchange::concerns,
+    exchange::{Circumstances, concerns},
     mmsg::{self, Batch},
     respond::{Step, respond},
     transfers::{self, Transfers},
@@ -81,7 +81,8 @@ fn serve(socket: &UdpSocket, snapshots: &Snapshots, counters: &Slot, transfers: 
         for index in 0..n_received {
             let Some((wire, peer, out)) = batch.datagram(index) else { continue };
             let step = if concerns(wire) {
-                transfers::step(&snapshot, wire, peer, transfers, out)
+                let circumstances = Circumstances { peer, transport: Transport::Udp, random: random.u64(..), now };
+                transfers::step(&snapshot, wire, circumstances, transfers, out)
             } else {
                 respond(&snapshot, wire, peer, Transport::Udp, now, random.u64(..), out)
             };

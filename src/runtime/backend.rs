@@ -111,7 +111,7 @@ impl Backend {
             zones: zones(&snapshot, &files),
             pools,
             sockets: sockets.collect(),
-            reload_error: files.reload_error.clone(),
+            reload_error: files.reload_error.clone().or_else(|| files.certificate_error.clone()),
         }))
     }
 }
@@ -270,10 +270,10 @@ impl Observed for RuntimeObserved {
                 vec![],
                 number(broken),
             ));
-            let is_good = if files.reload_error.is_none() { 1.0 } else { 0.0 };
+            let is_good = if files.reload_error.is_none() && files.certificate_error.is_none() { 1.0 } else { 0.0 };
             samples.push(Sample::gauge(
                 "fingerpost_config_reload_ok",
-                "1 if the configuration file as it is now is in force",
+                "1 if the configuration file and the certificate as they are now are in force",
                 vec![],
                 is_good,
             ));

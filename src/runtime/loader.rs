@@ -23,6 +23,7 @@ use crate::{
     config::{self, Config, LoadError},
     control::protocol::{ReloadError, ReloadReport},
     diagnostic::{Diagnostic, Diagnostics, Severity},
+    dns,
     geo::Geo,
     protect::Protection,
     runtime::services::Listening,
@@ -57,6 +58,8 @@ pub(super) struct Files {
     pub(super) zones: BTreeMap<PathBuf, ZoneFile>,
     /// Why the configuration (or a database that it names) as it is now is not in force.
     pub(super) reload_error: Option<ReloadError>,
+    /// Why the certificate of encrypted DNS as it is now is not in force.
+    pub(super) certificate_error: Option<ReloadError>,
     /// What is listened on.
     pub(super) listening: Vec<Listening>,
     /// Reads of the configuration: good and bad.
@@ -93,6 +96,23 @@ impl Stamp {
     }
 }
 
+/// Certificate and key of encrypted DNS.
+fn certificate_paths(config: &Config) -> Option<[&PathBuf; 2]> {
+    config.dns.encrypted.as_ref().map(|encrypted| [&encrypted.certificate, &encrypted.key])
+}
+
+fn certificate_stamps(config: &Config) -> Vec<Stamp> {
+    certificate_paths(config).into_iter().flatten().map(|path| Stamp::of(path)).collect()
+}
+
+/// The certificate that `config` names, if it names one.
+fn read_certificate(config: &Config, round: &mut Round) -> Result<Option<dns::Certificate>, Diagnostics> {
+    let Some(encrypted) = &config.dns.encrypted else { return Ok(None) };
+    let (certificate, warnings) = dns::Certificate::load(encrypted, Timestamp::now())?;
+    round.warnings.extend(warnings);
+    Ok(Some(certificate))
+}
+
 /// See the module.
 pub(super) struct Loader {
     pub(super) path: PathBuf,
@@ -109,6 +129,8 @@ pub(super) struct Loader {
     config_stamp: Stamp,
     /// Stamps of the databases when they were last read.
     geo_stamps: Vec<Stamp>,
+    /// Stamps of certificate and key when they were last read.
+    certificate_stamps: Vec<Stamp>,
     /// A configuration that was refused only for what zones need; tried again when zones change.
     is_config_waiting: bool,
 }
@@ -136,6 +158,7 @@ impl Loader {
     ) -> Self {
         let config_stamp = Stamp::of(&path);
         let geo_stamps = config.geo_databases.iter().map(|path| Stamp::of(path)).collect();
+        let certificate_stamps = certificate_stamps(&config);
         let directory = config.dns.zones.as_deref().map(Directory::new);
         Self {
             path,
@@ -150,6 +173,7 @@ impl Loader {
             directory,
             config_stamp,
             geo_stamps,
+            certificate_stamps,
             is_config_waiting: false,
         }
     }
@@ -243,6 +267,11 @@ impl Loader {
             self.config_stamp = stamp;
             self.load_config(has_geo_changed, &mut round)?;
         }
+        // On its own, since a mistake in the configuration is no reason to let the certificate expire.
+        let has_certificate_changed = certificate_stamps(&self.config) != self.certificate_stamps;
+        if has_certificate_changed || is_forced {
+            self.load_certificate(has_certificate_changed, &mut round);
+        }
         self.load_zones(is_forced, &mut round)?;
         // Zones may have let go of a pool that the new configuration has no more.
         if self.is_config_waiting && round.changes.iter().any(|change| change.starts_with("zone ")) {
@@ -278,6 +307,27 @@ impl Loader {
         Ok(())
     }
 
+    /// Reads the certificate again that the configuration in force names. One that cannot be used leaves the old one in force.
+    fn load_certificate(&mut self, has_changed: bool, round: &mut Round) {
+        self.certificate_stamps = certificate_stamps(&self.config);
+        let error = match read_certificate(&self.config, round) {
+            Ok(None) => return,
+            Ok(Some(certificate)) => {
+                self.context.identity.replace(certificate);
+                if has_changed {
+                    round.changes.push("certificate in force".to_owned());
+                }
+                None
+            }
+            Err(findings) => {
+                let error = ReloadError { at: Timestamp::now(), errors: findings.to_string() };
+                round.errors.extend(findings);
+                Some(error)
+            }
+        };
+        self.with_files(|files| files.certificate_error = error);
+    }
+
     fn put_in_force(
         &mut self,
         new: Arc<Config>,
@@ -297,6 +347,15 @@ impl Loader {
             }
         } else {
             self.geo.clone()
+        };
+        let has_other_certificate = certificate_paths(&new) != certificate_paths(&self.config);
+        let certificate_stamps = certificate_stamps(&new);
+        let certificate = match has_other_certificate.then(|| read_certificate(&new, round)).transpose() {
+            Ok(certificate) => certificate.flatten(),
+            Err(findings) => {
+                errors.extend(findings);
+                return Ok(());
+            }
         };
         let has_geo_changed = !Arc::ptr_eq(&geo, &self.geo);
         let protection = match self.protector.prepare(&new.dns) {
@@ -328,6 +387,13 @@ impl Loader {
         }
         let old = std::mem::replace(&mut self.config, new);
         self.geo = geo;
+        if has_other_certificate {
+            self.certificate_stamps = certificate_stamps;
+            self.with_files(|files| files.certificate_error = None);
+        }
+        if let Some(certificate) = certificate {
+            self.context.identity.replace(certificate);
+        }
         self.protect(protection, round)?;
         for key in keys_that_wait(&old, &self.config) {
             let message = format!("a change of `{key}` takes effect with the next start");
@@ -517,6 +583,8 @@ impl Watch {
         };
         let mut wanted: Vec<(PathBuf, RecursiveMode)> = vec![(folder_of(&config.path), RecursiveMode::NonRecursive)];
         wanted.extend(config.geo_databases.iter().map(|path| (folder_of(path), RecursiveMode::NonRecursive)));
+        let certificate = certificate_paths(config).into_iter().flatten();
+        wanted.extend(certificate.map(|path| (folder_of(path), RecursiveMode::NonRecursive)));
         let secrets = config.dns.cookies.iter().filter_map(|cookies| cookies.secret_file.as_deref());
         wanted.extend(secrets.map(|path| (folder_of(path), RecursiveMode::NonRecursive)));
         wanted.extend(config.dns.zones.iter().map(|path| (path.clone(), RecursiveMode::Recursive)));

@@ -69,6 +69,7 @@ pub struct Bound {
     path: PathBuf,
     config: Arc<Config>,
     geo: Arc<Geo>,
+    identity: Arc<dns::Identity>,
     protector: Protector,
     control: UnixListener,
     inherited: Inherited,
@@ -96,6 +97,14 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         Some(name) => privileges::user_to_become(name).map_err(|error| Diagnostic::bare(error.to_string()))?,
     };
     let geo = Arc::new(Geo::load(&config.geo_databases).map_err(StartError)?);
+    let identity = Arc::new(dns::Identity::default());
+    if let Some(encrypted) = &config.dns.encrypted {
+        let (certificate, warnings) = dns::Certificate::load(encrypted, Timestamp::now()).map_err(StartError)?;
+        for warning in &warnings.0 {
+            warn!("{}", warning.one_line());
+        }
+        identity.replace(certificate);
+    }
     let protector = Protector::new(&config.dns).map_err(StartError)?;
     let control = control::socket::bind(&config.control.socket).map_err(|error| {
         Diagnostic::bare(error.to_string())
@@ -129,6 +138,7 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         path: path.to_owned(),
         config,
         geo,
+        identity,
         protector,
         control,
         inherited: binder.into_inherited(),
@@ -182,6 +192,7 @@ impl Bound {
         let context = Context {
             snapshots: snapshots.clone(),
             dns: Arc::new(dns::Counters::new(self.config.dns.udp_workers)),
+            identity: self.identity,
             redirect: Arc::new(redirect::Counters::new()),
             l4: Arc::new(l4::Counters::new()),
             backend: backend.clone(),
@@ -191,6 +202,7 @@ impl Bound {
         context.metrics.replace(vec![
             Arc::new(RuntimeObserved { snapshots: snapshots.clone(), files: files.clone() }),
             context.dns.clone(),
+            context.identity.clone(),
             context.redirect.clone(),
             context.l4.clone(),
             counters.clone(),

@@ -29,6 +29,7 @@ use crate::{
 pub(super) struct Context {
     pub(super) snapshots: Arc<Snapshots>,
     pub(super) dns: Arc<dns::Counters>,
+    pub(super) identity: Arc<dns::Identity>,
     pub(super) redirect: Arc<redirect::Counters>,
     pub(super) l4: Arc<l4::Counters>,
     pub(super) backend: Arc<Backend>,
@@ -54,6 +55,7 @@ pub(super) struct Bound {
 enum Sockets {
     Dns(Vec<UdpSocket>, TcpListener),
     Tcp(TcpListener),
+    Udp(UdpSocket),
 }
 
 struct Running {
@@ -97,7 +99,13 @@ impl Services {
         let mut missing = keys(config);
         missing.retain(|key| !self.running.contains_key(key));
         for key in missing {
-            match self.bind(key, config.dns.udp_workers) {
+            let mut own = self.running.keys().chain(bound.iter().map(|bound: &Bound| &bound.key));
+            let is_beside = own.any(|own| {
+                own.address.ip().is_unspecified()
+                    && own.address.port() == key.address.port()
+                    && own.address != key.address
+            });
+            match self.bind(key, config.dns.udp_workers, is_beside) {
                 Ok(service) => bound.push(service),
                 Err(error) => errors.push(error),
             }
@@ -105,16 +113,22 @@ impl Services {
         if errors.is_empty() { Ok(bound) } else { Err(errors) }
     }
 
-    fn bind(&mut self, key: Key, n_udp_workers: usize) -> Result<Bound, BindError> {
+    fn bind(&mut self, key: Key, n_udp_workers: usize, is_beside: bool) -> Result<Bound, BindError> {
         let sockets = match key.service {
             Service::Dns => {
                 let (udp, tcp) = self.inherited.udp_and_tcp(key.address, n_udp_workers)?;
                 Sockets::Dns(udp, tcp)
             }
-            Service::Redirect | Service::L4 | Service::Control => Sockets::Tcp(self.inherited.tcp(key.address)?),
+            Service::DnsQuic => Sockets::Udp(self.inherited.udp_alone(key.address)?),
+            Service::DnsTls | Service::DnsHttps | Service::Redirect | Service::L4 | Service::Control => {
+                Sockets::Tcp(self.inherited.tcp(key.address, is_beside)?)
+            }
         };
-        let (Sockets::Dns(_, tcp) | Sockets::Tcp(tcp)) = &sockets;
-        let address = tcp.local_addr().unwrap_or(key.address);
+        let address = match &sockets {
+            Sockets::Dns(_, tcp) | Sockets::Tcp(tcp) => tcp.local_addr(),
+            Sockets::Udp(udp) => udp.local_addr(),
+        };
+        let address = address.unwrap_or(key.address);
         Ok(Bound { key, sockets, address })
     }
 
@@ -124,7 +138,7 @@ impl Services {
             let shutdown = self.shutdown.child();
             info!(service = %key.service, %address, listener = key.listener.as_deref(), "listening");
             let stop = shutdown.clone();
-            let Context { snapshots, dns, redirect, l4, backend, metrics } = context.clone();
+            let Context { snapshots, dns, identity, redirect, l4, backend, metrics } = context.clone();
             match (key.service, sockets) {
                 (_, Sockets::Dns(udp, tcp)) => {
                     match dns::serve_udp(udp, snapshots.clone(), dns.clone(), stop.clone()) {
@@ -136,7 +150,16 @@ impl Services {
                     }
                     self.tasks.spawn_on(dns::serve_tcp(tcp, snapshots, dns, stop), runtime);
                 }
-                (Service::Redirect | Service::Dns, Sockets::Tcp(tcp)) => {
+                (_, Sockets::Udp(udp)) => {
+                    self.tasks.spawn_on(dns::serve_quic(udp, identity, snapshots, dns, stop), runtime);
+                }
+                (Service::DnsTls, Sockets::Tcp(tcp)) => {
+                    self.tasks.spawn_on(dns::serve_tls(tcp, identity, snapshots, dns, stop), runtime);
+                }
+                (Service::DnsHttps, Sockets::Tcp(tcp)) => {
+                    self.tasks.spawn_on(dns::serve_https(tcp, identity, snapshots, dns, stop), runtime);
+                }
+                (Service::Redirect | Service::Dns | Service::DnsQuic, Sockets::Tcp(tcp)) => {
                     self.tasks.spawn_on(redirect::serve(tcp, snapshots, redirect, stop), runtime);
                 }
                 (Service::Control, Sockets::Tcp(tcp)) => {
@@ -191,11 +214,16 @@ impl Services {
 /// Every service of a configuration.
 fn keys(config: &Config) -> Vec<Key> {
     let dns = config.dns.listen.iter().map(|&address| (Service::Dns, address, None));
+    let encrypted = config.dns.encrypted.iter().flat_map(|encrypted| {
+        let tls = encrypted.tls.iter().map(|&address| (Service::DnsTls, address, None));
+        let https = encrypted.https.iter().map(|&address| (Service::DnsHttps, address, None));
+        tls.chain(https).chain(encrypted.quic.iter().map(|&address| (Service::DnsQuic, address, None)))
+    });
     let redirect = config.redirect.listen.iter().map(|&address| (Service::Redirect, address, None));
     let control = config.control.listen.iter().map(|&address| (Service::Control, address, None));
     let l4 = config.listeners.iter().map(|listener| (Service::L4, listener.bind, Some(listener.name.clone())));
     let mut keys: Vec<Key> = Vec::new();
-    for (service, address, listener) in dns.chain(redirect).chain(control).chain(l4) {
+    for (service, address, listener) in dns.chain(encrypted).chain(redirect).chain(control).chain(l4) {
         let is_alike = |key: &&Key| key.service == service && key.address == address && key.listener == listener;
         let number = keys.iter().filter(is_alike).count();
         keys.push(Key { service, address, listener, number });

@@ -64,14 +64,15 @@ impl Inherited {
         inherited
     }
 
-    /// A TCP listener on `address`.
-    pub(super) fn tcp(&mut self, address: SocketAddr) -> Result<TcpListener, BindError> {
+    /// A TCP listener on `address`. `is_beside` says that this program itself has the wildcard of the same port, beside which the kernel
+    /// gives connections to the more specific one.
+    pub(super) fn tcp(&mut self, address: SocketAddr, is_beside: bool) -> Result<TcpListener, BindError> {
         if let Some(index) =
             self.tcp.iter().position(|listener| listener.local_addr().is_ok_and(|local| local == address))
         {
             return Ok(self.tcp.swap_remove(index));
         }
-        bind_tcp(address).map_err(|error| BindError { protocol: "tcp", address, error })
+        bind_tcp(address, is_beside).map_err(|error| BindError { protocol: "tcp", address, error })
     }
 
     /// `n_sockets` UDP sockets on `address`, which the kernel spreads queries over.
@@ -88,6 +89,15 @@ impl Inherited {
         (0..n_sockets).map(|_| bind_udp(address, true)).collect::<io::Result<_>>().map_err(fail)
     }
 
+    /// One UDP socket on `address`.
+    pub(super) fn udp_alone(&mut self, address: SocketAddr) -> Result<UdpSocket, BindError> {
+        if let Some(index) = self.udp.iter().position(|socket| socket.local_addr().is_ok_and(|local| local == address))
+        {
+            return Ok(self.udp.swap_remove(index));
+        }
+        bind_udp(address, false).map_err(|error| BindError { protocol: "udp", address, error })
+    }
+
     /// UDP and TCP on the same port of `address`, also where its port is 0.
     pub(super) fn udp_and_tcp(
         &mut self,
@@ -97,7 +107,7 @@ impl Inherited {
         let mut tries = if address.port() == 0 { FREE_PORT_TRIES } else { 1 };
         loop {
             tries -= 1;
-            let tcp = self.tcp(address)?;
+            let tcp = self.tcp(address, false)?;
             let bound = tcp.local_addr().map_err(|error| BindError { protocol: "tcp", address, error })?;
             match self.udp(bound, n_udp) {
                 Ok(udp) => return Ok((udp, tcp)),
@@ -108,17 +118,29 @@ impl Inherited {
     }
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_tcp(address: SocketAddr, is_beside: bool) -> io::Result<TcpListener> {
+    if !is_beside {
+        // Bound alone first: with SO_REUSEPORT another instance of the same user would share the port without a word.
+        drop(tcp_socket(address, false)?);
+    }
+    let socket = tcp_socket(address, true)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn tcp_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for connections of the last one in TIME_WAIT.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    if is_shared {
+        socket.set_reuse_port(true)?;
+    }
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 fn bind_udp(address: SocketAddr, is_shared: bool) -> io::Result<UdpSocket> {
@@ -134,4 +156,36 @@ fn bind_udp(address: SocketAddr, is_shared: bool) -> io::Result<UdpSocket> {
     socket.set_send_buffer_size(UDP_BUFFER_OCTETS)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn more_specific_address_gets_its_connections_beside_the_wildcard() {
+        let mut sockets = Inherited::default();
+        let wildcard = sockets.tcp(([0, 0, 0, 0], 0).into(), false).expect("wildcard");
+        let port = wildcard.local_addr().expect("address").port();
+        let own = sockets.tcp(([127, 0, 0, 2], port).into(), true).expect("beside it");
+        for (address, expected) in [([127, 0, 0, 2], &own), ([127, 0, 0, 1], &wildcard)] {
+            expected.set_nonblocking(false).expect("blocking");
+            let client = TcpStream::connect(SocketAddr::from((address, port))).expect("connection");
+            let (_, peer) = expected.accept().expect("accepted");
+            assert_eq!(peer, client.local_addr().expect("address"));
+        }
+    }
+
+    #[test]
+    fn address_that_somebody_else_listens_on_is_refused() {
+        let mut sockets = Inherited::default();
+        let taken = sockets.tcp(([127, 0, 0, 1], 0).into(), false).expect("free port");
+        let error = sockets.tcp(taken.local_addr().expect("address"), false).expect_err("taken");
+        assert_eq!(error.error.kind(), io::ErrorKind::AddrInUse);
+        let taken = sockets.udp(([127, 0, 0, 1], 0).into(), 2).expect("free port");
+        let address = taken.first().expect("two").local_addr().expect("address");
+        assert_eq!(sockets.udp(address, 2).expect_err("taken").error.kind(), io::ErrorKind::AddrInUse);
+    }
 }

@@ -8,8 +8,9 @@ use std::{collections::HashMap, sync::Arc};
 use super::{
     PoolUse, Soa, Zone,
     findings::{Findings, Spot},
+    index::Index,
     rtype, rules,
-    store::{Marks, Packer},
+    store::{Marks, Packer, Place},
     tree::{Full, NodeId, Tree},
 };
 use crate::{name::Name, types::Ttl};
@@ -17,6 +18,8 @@ use crate::{name::Name, types::Ttl};
 /// Stands for POOL among the types of staged records; 0 is no type (RFC 6895 §3.1), and no such record gets this far.
 pub(super) const POOL_TYPE: u16 = 0;
 
+/// Octets of a name in the store beside its label.
+const NAME_HEAD_OCTETS: usize = 8;
 /// Octets of a record in a message before its rdata, the owner being a pointer.
 const RECORD_HEAD_OCTETS: usize = 12;
 /// Most octets of an RRset's records: a message less its header, its longest question and OPT.
@@ -122,20 +125,38 @@ impl Builder {
         let mut records = std::mem::take(&mut self.records);
         // A file that keeps the records of a name together is sorted already, or nearly.
         records.sort_by_key(|record| (record.node, record.rtype));
-        let pruned = records.chunk_by(|left, right| left.node == right.node);
-        let mut packer = Packer::with_capacity(self.rdata.len() + records.len() * 14);
+        let mut at_names = records.chunk_by(|left, right| left.node == right.node).peekable();
+        let n_name_octets = self.tree.len() * NAME_HEAD_OCTETS + self.tree.n_label_octets();
+        let mut packer = Packer::with_capacity(self.rdata.len() + records.len() * 14 + n_name_octets);
+        let mut places = vec![Place::APEX; self.tree.len()];
+        let mut packed = Vec::with_capacity(self.tree.len());
         let (mut n_names, mut n_records) = (0, 0);
-        for at_name in pruned {
-            let Some(first) = at_name.first() else { continue };
-            if !self.tree.is_within(first.node, soa.node) {
+        // A name comes after the one above it.
+        for node in self.tree.ids() {
+            let is_here = |at_name: &&[Staged]| at_name.first().is_some_and(|first| first.node == node);
+            let at_name = at_names.next_if(is_here).unwrap_or_default();
+            if !self.tree.is_within(node, soa.node) {
                 rules::refuse_outside(&self, findings, soa.node, at_name);
                 continue;
             }
             rules::check_name(&self, findings, soa.node, at_name);
-            n_names += 1;
-            match self.pack_name(findings, &mut packer, soa.node, at_name) {
-                Ok(n_packed) => n_records += n_packed,
-                Err(Full) => findings.error(first.spot, "zone is too large: more than 4 GiB of records"),
+            n_names += usize::from(!at_name.is_empty());
+            let parent = places.get(self.tree.parent(node).0 as usize).copied().unwrap_or_default();
+            match self.pack_name(findings, &mut packer, soa.node, parent, node, at_name) {
+                Ok((place, n_packed)) => {
+                    n_records += n_packed;
+                    // The apex is where every search starts; none leads there.
+                    if node != soa.node {
+                        packed.push((self.tree.hash(node), place));
+                    }
+                    if let Some(slot) = places.get_mut(node.0 as usize) {
+                        *slot = place;
+                    }
+                }
+                Err(Full) => {
+                    let spot = at_name.first().map_or(soa.spot, |first| first.spot);
+                    findings.error(spot, "zone is too large: more than 4 GiB of records");
+                }
             }
             if findings.is_full() {
                 return None;
@@ -147,12 +168,11 @@ impl Builder {
             findings.error(soa.spot, "SOA has no serial");
             return None;
         };
-        self.tree.shrink();
         let zone = Zone {
             apex,
-            apex_id: soa.node,
-            tree: std::mem::replace(&mut self.tree, Tree::new()),
-            records: packer.finish(),
+            apex_hash: self.tree.hash(soa.node),
+            names: packer.finish(),
+            index: Index::new(packed.into_iter()),
             pools: std::mem::take(&mut self.pools).into(),
             soa: Soa { serial, negative_ttl: soa.ttl.min(minimum) },
             n_records,
@@ -186,28 +206,30 @@ impl Builder {
         Some(first)
     }
 
-    /// Packs what stands at one name; returns how many records that are.
+    /// Packs one name and what stands there; returns its place and how many records that are.
     fn pack_name(
         &mut self,
         findings: &mut Findings<'_>,
         packer: &mut Packer,
         apex: NodeId,
+        parent: Place,
+        node: NodeId,
         at_name: &[Staged],
-    ) -> Result<usize, Full> {
-        let Some(first) = at_name.first() else { return Ok(0) };
-        let pool = at_name.iter().find(|record| record.rtype == POOL_TYPE).map(|record| (record.at, record.ttl));
-        let mut extent = packer.start_node(self.tree.extent(first.node).marks, pool)?;
-        let mut n_packed = usize::from(pool.is_some());
-        for rrset in at_name.chunk_by(|left, right| left.rtype == right.rtype) {
-            let Some(first) = rrset.first() else { continue };
-            match first.rtype {
-                POOL_TYPE => continue,
-                rtype::NS if first.node != apex => extent.marks.add(Marks::CUT),
-                rtype::DNAME => extent.marks.add(Marks::DNAME),
+    ) -> Result<(Place, usize), Full> {
+        for record in at_name {
+            match record.rtype {
+                rtype::NS if node != apex => self.tree.mark(node, Marks::CUT),
+                rtype::DNAME => self.tree.mark(node, Marks::DNAME),
                 _ => {}
             }
+        }
+        let pool = at_name.iter().find(|record| record.rtype == POOL_TYPE).map(|record| (record.at, record.ttl));
+        let place = packer.start_name(parent, self.tree.label(node), self.tree.marks(node), pool)?;
+        let mut n_packed = usize::from(pool.is_some());
+        for rrset in at_name.chunk_by(|left, right| left.rtype == right.rtype) {
+            let Some(first) = rrset.first().filter(|first| first.rtype != POOL_TYPE) else { continue };
             if let [only] = rrset {
-                packer.add_rrset(&mut extent, only.rtype, only.ttl, std::iter::once(self.rdata_of(only)))?;
+                packer.add_rrset(only.rtype, only.ttl, std::iter::once(self.rdata_of(only)))?;
                 n_packed += 1;
                 continue;
             }
@@ -219,15 +241,9 @@ impl Builder {
                 continue;
             }
             n_packed += distinct.len();
-            packer.add_rrset(
-                &mut extent,
-                first.rtype,
-                first.ttl,
-                distinct.iter().map(|record| self.rdata_of(record)),
-            )?;
+            packer.add_rrset(first.rtype, first.ttl, distinct.iter().map(|record| self.rdata_of(record)))?;
         }
-        self.tree.set_extent(first.node, extent);
-        Ok(n_packed)
+        Ok((place, n_packed))
     }
 }
 

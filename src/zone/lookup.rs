@@ -5,8 +5,8 @@
 
 use super::{
     Zone,
-    store::{Marks, Node},
-    tree::NodeId,
+    store::{Entry, Marks, Node, Place},
+    tree::hash_label,
 };
 use crate::name::NAME_OCTETS_MAX;
 
@@ -50,32 +50,34 @@ impl Zone {
     pub fn find(&self, qname: &[u8]) -> Found<'_> {
         let mut starts = [0; LABELS_MAX];
         let Some(starts) = self.label_starts(qname, &mut starts) else { return Found::Missing };
-        let mut at = self.apex_id;
+        let Some(mut at) = Entry::read(&self.names, Place::APEX) else { return Found::Missing };
+        let mut hash = self.apex_hash;
         // Octets of the name that `at` stands for.
         let mut owner_octets = self.apex.as_wire().len();
         for &start in starts.iter().rev() {
-            let marks = self.tree.extent(at).marks;
-            if marks.has(Marks::CUT) {
-                return Found::Cut { node: self.read(at), owner_octets, is_owner: false };
+            if at.marks.has(Marks::CUT) {
+                return Found::Cut { node: at.node(), owner_octets, is_owner: false };
             }
-            if marks.has(Marks::DNAME) {
-                return Found::Dname { node: self.read(at), owner_octets };
+            if at.marks.has(Marks::DNAME) {
+                return Found::Dname { node: at.node(), owner_octets };
             }
-            match self.tree.child(at, label_at(qname, start)) {
-                Some(child) => at = child,
-                None if marks.has(Marks::WILDCARD) => {
-                    let Some(wildcard) = self.tree.child(at, b"*") else { return Found::Missing };
-                    return Found::Wildcard { node: self.read(wildcard), encloser_octets: owner_octets };
+            let label = label_at(qname, start);
+            let hash_below = hash_label(hash, label);
+            match self.below(at.place, hash_below, label) {
+                Some(below) => (at, hash) = (below, hash_below),
+                None if at.marks.has(Marks::WILDCARD) => {
+                    let wildcard = self.below(at.place, hash_label(hash, b"*"), b"*");
+                    let Some(wildcard) = wildcard else { return Found::Missing };
+                    return Found::Wildcard { node: wildcard.node(), encloser_octets: owner_octets };
                 }
                 None => return Found::Missing,
             }
             owner_octets = qname.len() - usize::from(start);
         }
-        let node = self.read(at);
-        if self.tree.extent(at).marks.has(Marks::CUT) {
-            return Found::Cut { node, owner_octets, is_owner: true };
+        if at.marks.has(Marks::CUT) {
+            return Found::Cut { node: at.node(), owner_octets, is_owner: true };
         }
-        Found::Exact(node)
+        Found::Exact(at.node())
     }
 
     /// The node of exactly `name`, cuts and wildcards ignored: glue and additional data. `name` as for [`find`](Self::find), but may be
@@ -83,13 +85,19 @@ impl Zone {
     pub fn node(&self, name: &[u8]) -> Option<Node<'_>> {
         let mut starts = [0; LABELS_MAX];
         let starts = self.label_starts(name, &mut starts)?;
-        let found =
-            starts.iter().rev().try_fold(self.apex_id, |at, &start| self.tree.child(at, label_at(name, start)))?;
-        Some(self.read(found))
+        let apex = (Entry::read(&self.names, Place::APEX)?, self.apex_hash);
+        let (found, _) = starts.iter().rev().try_fold(apex, |(at, hash), &start| {
+            let label = label_at(name, start);
+            let hash = hash_label(hash, label);
+            Some((self.below(at.place, hash, label)?, hash))
+        })?;
+        Some(found.node())
     }
 
-    fn read(&self, id: NodeId) -> Node<'_> {
-        Node::read(&self.records, self.tree.extent(id))
+    /// The name `label` right below the one at `parent`, its whole name having this hash.
+    fn below(&self, parent: Place, hash: u64, label: &[u8]) -> Option<Entry<'_>> {
+        let mut entries = self.index.find(hash).filter_map(|place| Entry::read(&self.names, place));
+        entries.find(|entry| entry.parent == parent && entry.label == label)
     }
 
     /// Where the labels of `name` below the apex start, from the left; `None` if it is not within the zone or not a name.
@@ -108,16 +116,29 @@ impl Zone {
         starts.get(..n_labels)
     }
 
-    pub(super) fn read_all(&self) -> impl Iterator<Item = (NodeId, Node<'_>)> {
-        self.read_from(0).map(|(_, id, node)| (id, node))
+    /// Every name with what stands there, the apex first and a name before those below it.
+    pub(super) fn read_all(&self) -> impl Iterator<Item = (Vec<u8>, Node<'_>)> {
+        self.read_from(0).map(|(_, wire, node)| (wire, node))
     }
 
-    /// Every name from a place on, the apex being at 0.
-    pub(super) fn read_from(&self, place: usize) -> impl Iterator<Item = (usize, NodeId, Node<'_>)> {
-        // Parents come before their children, so no name of the zone comes before the apex.
-        let below = self.tree.ids_from((self.apex_id.0 as usize).saturating_add(place));
-        let places = below.zip(place..).filter(|&(id, _)| self.tree.is_within(id, self.apex_id));
-        places.map(|(id, place)| (place, id, self.read(id)))
+    /// The same from a place on, each name with its own.
+    pub(super) fn read_from(&self, place: u32) -> impl Iterator<Item = (u32, Vec<u8>, Node<'_>)> {
+        let entries = Entry::all_from(&self.names, Place(place));
+        entries.map(|entry| (entry.place.0, self.wire(entry), entry.node()))
+    }
+
+    /// The whole name in uncompressed wire form.
+    fn wire(&self, entry: Entry<'_>) -> Vec<u8> {
+        let mut wire = Vec::with_capacity(NAME_OCTETS_MAX);
+        let mut at = Some(entry);
+        // A name stands after the one above it, so this ends at the apex.
+        while let Some(entry) = at.filter(|entry| entry.place != Place::APEX) {
+            wire.push(u8::try_from(entry.label.len()).unwrap_or_default());
+            wire.extend_from_slice(entry.label);
+            at = Entry::read(&self.names, entry.parent);
+        }
+        wire.extend_from_slice(self.apex.as_wire());
+        wire
     }
 }
 

@@ -4,7 +4,7 @@
 //! name only; what they are is decided when a snapshot is made ([`ServedZone`]).
 //!
 //! The way of the data: [`directory`] finds files → `entry` splits one into entries → `scan` reads directives and records → `rdata` makes wire
-//! form → `build` holds the rules of a zone and packs → `tree` and `store` keep names and RRsets → `lookup` finds them.
+//! form → `tree` has the names so far → `build` holds the rules of a zone and packs → `store` keeps names and RRsets → `lookup` finds them by `index`.
 
 mod build;
 pub mod directory;
@@ -14,6 +14,7 @@ mod file;
 mod findings;
 mod generate;
 mod include;
+mod index;
 mod location;
 mod lookup;
 mod rdata;
@@ -39,7 +40,7 @@ use crate::{
     name::Name,
     types::Ttl,
 };
-use tree::{NodeId, Tree};
+use index::Index;
 
 /// The record type that hands a name to a pool, as master files spell it. It has no number: it is never on the wire.
 pub const POOL: &str = "POOL";
@@ -48,9 +49,11 @@ pub const POOL: &str = "POOL";
 #[derive(Debug)]
 pub struct Zone {
     apex: Name,
-    apex_id: NodeId,
-    tree: Tree,
-    records: Box<[u8]>,
+    /// [`hash_label`](tree::hash_label) of all its labels.
+    apex_hash: u64,
+    /// See [`store`].
+    names: Box<[u8]>,
+    index: Index,
     pools: Box<[PoolUse]>,
     soa: Soa,
     n_records: usize,
@@ -138,16 +141,17 @@ impl Zone {
         self.soa.negative_ttl
     }
 
-    /// One step of the way of [`iter`](Self::iter), for who cannot hold a borrow meanwhile: the name at `place`, from 0, and the next place.
+    /// One step of the way of [`iter`](Self::iter), for who cannot hold a borrow meanwhile: the name at `place`, first 0, and the next place.
     /// `None` at the end.
     pub fn walk(&self, place: usize) -> Option<(usize, Name, Node<'_>)> {
-        self.read_from(place)
-            .next()
-            .and_then(|(place, id, node)| Some((place + 1, Name::from_wire(&self.tree.wire(id)).ok()?, node)))
+        let mut entries = self.read_from(u32::try_from(place).ok()?);
+        let (_, wire, node) = entries.next()?;
+        let next = entries.next().map_or(usize::MAX, |(place, ..)| place as usize);
+        Some((next, Name::from_wire(&wire).ok()?, node))
     }
 
     /// Every name, empty non-terminals included, the apex first and a name before those below it.
     pub fn iter(&self) -> impl Iterator<Item = (Name, Node<'_>)> {
-        self.read_all().filter_map(|(id, node)| Some((Name::from_wire(&self.tree.wire(id)).ok()?, node)))
+        self.read_all().filter_map(|(wire, node)| Some((Name::from_wire(&wire).ok()?, node)))
     }
 }

@@ -48,7 +48,7 @@ fn check_place(builder: &Builder, findings: &mut Findings<'_>, apex: NodeId, at_
     while at != apex {
         at = builder.tree.parent(at);
         // Names above have smaller numbers, so they were packed before.
-        let marks = builder.tree.extent(at).marks;
+        let marks = builder.tree.marks(at);
         if marks.has(Marks::CUT) || marks.has(Marks::DNAME) {
             occluded_by = Some((at, marks));
         }
@@ -203,7 +203,7 @@ pub(super) fn check_zone(
         }
         let rdata = builder.rdata_of(record);
         let target = rdata.get(name_at(record.rtype, rdata)..).unwrap_or_default().to_ascii_lowercase();
-        check_target(zone, findings, record, &zone.tree.wire(record.node), &target);
+        check_target(zone, findings, record, &builder.tree.wire(record.node), &target);
     }
 }
 

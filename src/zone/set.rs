@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use super::{Zone, tree::hash_label};
+use super::{
+    Zone,
+    tree::{HASH_OF_ROOT, hash_label},
+};
 use crate::{
     name::{self, NAME_OCTETS_MAX, Name},
     types::PoolId,
@@ -27,12 +30,9 @@ pub struct ServedZone {
 #[derive(Clone, Debug, Default)]
 pub struct ZoneSet {
     table: HashTable<Arc<ServedZone>>,
-    /// No apex has more labels.
-    n_labels_max: usize,
+    /// Bit `n`: some apex has, or once had, `n` labels. Nowhere else is anything to be found.
+    depths: u128,
 }
-
-/// What the hash of a name starts with; its labels follow from the right.
-const HASH_OF_ROOT: u64 = 0;
 
 impl ZoneSet {
     /// An empty set.
@@ -51,12 +51,17 @@ impl ZoneSet {
             n_labels += 1;
             at = at.checked_add(length)?.checked_add(1)?;
         }
+        let has_depth = |depth: usize| self.depths >> depth & 1 != 0;
         let mut hash = HASH_OF_ROOT;
-        let mut found = self.get_hashed(hash, qname.get(usize::from(at)..)?);
-        for &start in starts.get(..n_labels)?.iter().rev().take(self.n_labels_max) {
+        let root = qname.get(usize::from(at)..)?;
+        let mut found = if has_depth(0) { self.get_hashed(hash, root) } else { None };
+        let n_depths = (u128::BITS - self.depths.leading_zeros()) as usize;
+        for (depth, &start) in (1..n_depths).zip(starts.get(..n_labels)?.iter().rev()) {
             let suffix = qname.get(usize::from(start)..)?;
             hash = hash_label(hash, name::labels(suffix).next()?);
-            found = self.get_hashed(hash, suffix).or(found);
+            if has_depth(depth) {
+                found = self.get_hashed(hash, suffix).or(found);
+            }
         }
         found
     }
@@ -74,7 +79,7 @@ impl ZoneSet {
     /// Adds a zone; returns the one with the same apex that it replaces.
     pub fn insert(&mut self, zone: Arc<ServedZone>) -> Option<Arc<ServedZone>> {
         let replaced = self.remove(&zone.zone.apex);
-        self.n_labels_max = self.n_labels_max.max(zone.zone.apex.labels().count());
+        self.depths |= 1 << zone.zone.apex.labels().count();
         self.table.insert_unique(hash_name(&zone.zone.apex), zone, |other| hash_name(&other.zone.apex));
         replaced
     }

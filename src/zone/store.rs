@@ -1,18 +1,21 @@
-//! What stands at the names of a zone: RRsets packed into one arena, ready to copy into a message.
+//! The names of a zone and what stands at them: labels and RRsets packed into one arena, ready to copy into a message.
 //!
-//! Layout at an [`Extent`], numbers in network order: the pool if there is one (index 4, TTL 4), then each RRset (type 2, TTL 4, number of
-//! records 2, octets that follow 4; then for each record its length 2 and its rdata, names uncompressed and as written). The writer,
-//! [`Packer`], and the readers, [`Node`] and [`Rrset`], stand together here; which records may stand together is decided elsewhere.
+//! Layout at a [`Place`], numbers in network order: the place of the name above (4), marks (1), the label with its length before it, the
+//! number of RRsets (2), the pool if there is one (index 4, TTL 4), then each RRset (type 2, TTL 4, number of records 2, octets that follow
+//! 4; then for each record its length 2 and its rdata, names uncompressed and as written). So all that an answer needs of a name stands side
+//! by side: in a large zone it is memory that takes the time. The apex stands first and a name before those below it. The writer, [`Packer`],
+//! and the readers, [`Entry`], [`Node`] and [`Rrset`], stand together here; which records may stand together is decided elsewhere.
 
 use super::tree::Full;
 use crate::types::Ttl;
 
-/// The records of one name, as far as an answer needs to know before it reads them.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Extent {
-    at: u32,
-    n_rrsets: u16,
-    pub(super) marks: Marks,
+/// Where a name stands in the arena.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place(pub(super) u32);
+
+impl Place {
+    /// Where the apex stands. It is its own parent.
+    pub(super) const APEX: Place = Place(0);
 }
 
 /// What a name is, one bit each.
@@ -48,16 +51,54 @@ pub struct Node<'z> {
     pool: Option<(u32, Ttl)>,
 }
 
-impl<'z> Node<'z> {
-    pub(super) fn read(arena: &'z [u8], extent: Extent) -> Self {
-        let mut octets = arena.get(extent.at as usize..).unwrap_or_default();
-        let mut pool = None;
-        if extent.marks.has(Marks::POOL) {
-            pool = take_u32(&mut octets).zip(take_u32(&mut octets)).map(|(index, ttl)| (index, Ttl::from_wire(ttl)));
-        }
-        Self { octets, n_rrsets: extent.n_rrsets, pool }
+/// A name as it stands in the arena.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'z> {
+    pub(super) place: Place,
+    pub(super) parent: Place,
+    pub(super) marks: Marks,
+    /// Lower case, without its length octet.
+    pub(super) label: &'z [u8],
+    /// From the number of RRsets to the end of the arena.
+    octets: &'z [u8],
+}
+
+impl<'z> Entry<'z> {
+    /// Reads the name at `place`, where one must have been written.
+    pub(super) fn read(arena: &'z [u8], place: Place) -> Option<Self> {
+        let (&[parent0, parent1, parent2, parent3, marks, length], octets) =
+            arena.get(place.0 as usize..)?.split_first_chunk()?;
+        let (label, octets) = octets.split_at_checked(usize::from(length))?;
+        let parent = Place(u32::from_be_bytes([parent0, parent1, parent2, parent3]));
+        Some(Self { place, parent, marks: Marks(marks), label, octets })
     }
 
+    /// What stands there.
+    pub(super) fn node(self) -> Node<'z> {
+        let mut octets = self.octets;
+        let n_rrsets = take_u16(&mut octets).unwrap_or_default();
+        let mut pool = None;
+        if self.marks.has(Marks::POOL) {
+            pool = take_u32(&mut octets).zip(take_u32(&mut octets)).map(|(index, ttl)| (index, Ttl::from_wire(ttl)));
+        }
+        Node { octets, n_rrsets, pool }
+    }
+
+    /// Every name of the arena in order.
+    pub(super) fn all_from(arena: &'z [u8], place: Place) -> impl Iterator<Item = Self> {
+        let mut next = Some(place);
+        std::iter::from_fn(move || {
+            let entry = Self::read(arena, next?)?;
+            let node = entry.node();
+            let mut rest = node.octets;
+            (0..node.n_rrsets).try_for_each(|_| take_rrset(&mut rest).map(drop))?;
+            next = u32::try_from(arena.len() - rest.len()).ok().map(Place);
+            Some(entry)
+        })
+    }
+}
+
+impl<'z> Node<'z> {
     /// The RRset of a type, if there is one. A POOL is no RRset.
     pub fn rrset(self, rtype: u16) -> Option<Rrset<'z>> {
         self.rrsets().find(|rrset| rrset.rtype == rtype)
@@ -112,34 +153,53 @@ impl<'z> Rrset<'z> {
 #[derive(Debug, Default)]
 pub(super) struct Packer {
     arena: Vec<u8>,
+    /// Where the number of RRsets of the name started last is, and that number.
+    count_at: usize,
+    n_rrsets: u16,
 }
 
 impl Packer {
     /// A packer with room for so many octets.
     pub(super) fn with_capacity(octets: usize) -> Self {
-        Self { arena: Vec::with_capacity(octets) }
+        Self { arena: Vec::with_capacity(octets), count_at: 0, n_rrsets: 0 }
     }
 
-    /// Starts a name that `marks` are known of already.
-    pub(super) fn start_node(&mut self, marks: Marks, pool: Option<(u32, Ttl)>) -> Result<Extent, Full> {
-        let mut extent = Extent { at: u32::try_from(self.arena.len()).map_err(|_| Full)?, n_rrsets: 0, marks };
+    /// Starts the name `label` below the one at `parent`, which stands there already, or is the apex and started now.
+    pub(super) fn start_name(
+        &mut self,
+        parent: Place,
+        label: &[u8],
+        marks: Marks,
+        pool: Option<(u32, Ttl)>,
+    ) -> Result<Place, Full> {
+        let place = Place(u32::try_from(self.arena.len()).map_err(|_| Full)?);
+        let mut marks = marks;
+        if pool.is_some() {
+            marks.add(Marks::POOL);
+        }
+        self.arena.extend_from_slice(&parent.0.to_be_bytes());
+        self.arena.extend_from_slice(&[marks.0, u8::try_from(label.len()).map_err(|_| Full)?]);
+        self.arena.extend_from_slice(label);
+        (self.count_at, self.n_rrsets) = (self.arena.len(), 0);
+        self.arena.extend_from_slice(&[0; 2]);
         if let Some((index, ttl)) = pool {
-            extent.marks.add(Marks::POOL);
             self.arena.extend_from_slice(&index.to_be_bytes());
             self.arena.extend_from_slice(&ttl.get().to_be_bytes());
         }
-        Ok(extent)
+        Ok(place)
     }
 
     /// Adds an RRset to the name started last; the caller has made sure that no two records are the same.
     pub(super) fn add_rrset<'r>(
         &mut self,
-        extent: &mut Extent,
         rtype: u16,
         ttl: Ttl,
         rdatas: impl Iterator<Item = &'r [u8]>,
     ) -> Result<(), Full> {
-        extent.n_rrsets = extent.n_rrsets.checked_add(1).ok_or(Full)?;
+        self.n_rrsets = self.n_rrsets.checked_add(1).ok_or(Full)?;
+        if let Some(count) = self.arena.get_mut(self.count_at..).and_then(<[u8]>::first_chunk_mut) {
+            *count = self.n_rrsets.to_be_bytes();
+        }
         self.arena.extend_from_slice(&rtype.to_be_bytes());
         self.arena.extend_from_slice(&ttl.get().to_be_bytes());
         let counts_at = self.arena.len();

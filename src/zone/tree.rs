@@ -1,11 +1,11 @@
-//! The names of a zone as a tree: one node a name, empty non-terminals and the names above the apex included.
+//! The names of a zone that is being read, as a tree: one node a name, empty non-terminals and the names above the apex included.
 //!
-//! A node stores its own label and its parent, and one hash table finds a child by (parent, label): a lookup costs one probe a label,
-//! whatever the size of the zone, and a label is stored once. Nothing is ever removed. What stands at a name is the store's business.
+//! A node stores its own label and its parent, and one hash table finds a child by (parent, label). Nothing is ever removed. The finished
+//! zone keeps its names together with what stands at them; that is the store's business.
 
 use hashbrown::HashTable;
 
-use super::store::{Extent, Marks};
+use super::store::Marks;
 
 /// Index of a node in its [`Tree`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,44 +31,36 @@ pub(super) struct Tree {
 
 #[derive(Debug)]
 struct Entry {
+    /// Of the whole name: [`hash_label`] of the label and the parent's hash.
+    hash: u64,
     /// The root is its own parent.
     parent: NodeId,
     label_at: u32,
-    extent: Extent,
+    marks: Marks,
 }
 
 impl Tree {
     /// A tree of the root alone.
     pub(super) fn new() -> Self {
-        let root = Entry { parent: NodeId::ROOT, label_at: 0, extent: Extent::default() };
+        let root = Entry { hash: HASH_OF_ROOT, parent: NodeId::ROOT, label_at: 0, marks: Marks::default() };
         Self { entries: vec![root], labels: vec![0], index: HashTable::new() }
     }
 
-    /// The child of `parent` with `label`: lower case, without its length octet.
-    pub(super) fn child(&self, parent: NodeId, label: &[u8]) -> Option<NodeId> {
-        self.index.find(hash(parent, label), |&id| self.is(id, parent, label)).copied()
-    }
-
-    /// The same, adding it if it is not there yet.
+    /// The child of `parent` with `label`, lower case, without its length octet; adds it if it is not there yet.
     pub(super) fn child_or_insert(&mut self, parent: NodeId, label: &[u8]) -> Result<NodeId, Full> {
-        let hash_of_new = hash(parent, label);
-        if let Some(&id) = self.index.find(hash_of_new, |&id| self.is(id, parent, label)) {
+        let hash = hash_label(self.hash(parent), label);
+        if let Some(&id) = self.index.find(hash, |&id| self.is(id, parent, label)) {
             return Ok(id);
         }
         let id = NodeId(u32::try_from(self.entries.len()).map_err(|_| Full)?);
         let label_at = u32::try_from(self.labels.len()).map_err(|_| Full)?;
         self.labels.push(u8::try_from(label.len()).map_err(|_| Full)?);
         self.labels.extend_from_slice(label);
-        self.entries.push(Entry { parent, label_at, extent: Extent::default() });
-        let (entries, labels) = (&self.entries, &self.labels);
-        self.index.insert_unique(hash_of_new, id, |&id| match entries.get(id.0 as usize) {
-            Some(entry) => hash(entry.parent, label_in(labels, entry)),
-            None => 0,
-        });
-        if label == b"*"
-            && let Some(entry) = self.entries.get_mut(parent.0 as usize)
-        {
-            entry.extent.marks.add(Marks::WILDCARD);
+        self.entries.push(Entry { hash, parent, label_at, marks: Marks::default() });
+        let entries = &self.entries;
+        self.index.insert_unique(hash, id, |&id| entries.get(id.0 as usize).map_or(HASH_OF_ROOT, |entry| entry.hash));
+        if label == b"*" {
+            self.mark(parent, Marks::WILDCARD);
         }
         Ok(id)
     }
@@ -83,22 +75,36 @@ impl Tree {
         self.entries.get(id.0 as usize).map_or(NodeId::ROOT, |entry| entry.parent)
     }
 
-    /// Where the records of `id` are.
-    pub(super) fn extent(&self, id: NodeId) -> Extent {
-        self.entries.get(id.0 as usize).map_or(Extent::default(), |entry| entry.extent)
+    /// What is known of `id`.
+    pub(super) fn marks(&self, id: NodeId) -> Marks {
+        self.entries.get(id.0 as usize).map_or(Marks::default(), |entry| entry.marks)
     }
 
-    /// Says where the records of `id` are.
-    pub(super) fn set_extent(&mut self, id: NodeId, extent: Extent) {
+    /// Adds to what is known of `id`.
+    pub(super) fn mark(&mut self, id: NodeId, mark: Marks) {
         if let Some(entry) = self.entries.get_mut(id.0 as usize) {
-            entry.extent = extent;
+            entry.marks.add(mark);
         }
     }
 
-    /// Every node from the one with index `first` on, a parent always before its children.
-    pub(super) fn ids_from(&self, first: usize) -> impl Iterator<Item = NodeId> + use<> {
-        let index = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
-        (index(first)..index(self.entries.len())).map(NodeId)
+    /// The hash of the whole name of `id`.
+    pub(super) fn hash(&self, id: NodeId) -> u64 {
+        self.entries.get(id.0 as usize).map_or(HASH_OF_ROOT, |entry| entry.hash)
+    }
+
+    /// How many nodes.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Octets of all labels.
+    pub(super) fn n_label_octets(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Every node, a parent always before its children.
+    pub(super) fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX)).map(NodeId)
     }
 
     /// The whole name of `id` in uncompressed wire form.
@@ -125,17 +131,6 @@ impl Tree {
         at == ancestor
     }
 
-    /// Gives back what growing has left unused.
-    pub(super) fn shrink(&mut self) {
-        self.entries.shrink_to_fit();
-        self.labels.shrink_to_fit();
-        let (entries, labels) = (&self.entries, &self.labels);
-        self.index.shrink_to_fit(|&id| match entries.get(id.0 as usize) {
-            Some(entry) => hash(entry.parent, label_in(labels, entry)),
-            None => 0,
-        });
-    }
-
     fn is(&self, id: NodeId, parent: NodeId, label: &[u8]) -> bool {
         self.entries
             .get(id.0 as usize)
@@ -148,9 +143,8 @@ fn label_in<'l>(labels: &'l [u8], entry: &Entry) -> &'l [u8] {
     rest.get(..usize::from(length)).unwrap_or_default()
 }
 
-fn hash(parent: NodeId, label: &[u8]) -> u64 {
-    hash_label(u64::from(parent.0), label)
-}
+/// What the hash of a name starts with; its labels follow from the right.
+pub(super) const HASH_OF_ROOT: u64 = 0;
 
 /// Hashes `label` on top of `seed`, the hash of what stands right of it.
 ///
@@ -161,7 +155,15 @@ pub(super) fn hash_label(seed: u64, label: &[u8]) -> u64 {
     for chunk in chunks {
         state = fold(state ^ u64::from_le_bytes(*chunk), 0xe703_7ed1_a0b4_28db);
     }
-    let tail = rest.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
+    // What is left in at most two reads, which overlap: the length is in the state already.
+    let tail = match (label.last_chunk::<8>(), rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
+        _ if rest.is_empty() => 0,
+        (Some(last), ..) => u64::from_le_bytes(*last),
+        (None, Some(first), Some(last)) => {
+            u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
+        }
+        _ => rest.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)),
+    };
     fold(state ^ tail, 0x8ebc_6af0_9c88_c6e3)
 }
 

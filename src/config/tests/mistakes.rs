@@ -569,6 +569,12 @@ pool = "web"
 [listeners.any-other]
 bind = "127.0.0.1:0"
 pool = "web"
+[listeners.beside-a-wildcard]
+bind = "192.0.2.3:53"
+pool = "web"
+[listeners.wildcard-beside-one]
+bind = "0.0.0.0:53"
+pool = "web"
 "#,
         r#"
 error: `192.0.2.1:53` overlaps with `0.0.0.0:53` of line 3
@@ -590,6 +596,13 @@ error: `[2001:db8::1]:80` overlaps with `[::]:80` of line 21
    |
 24 | bind = "[2001:db8::1]:80"
    |        ^^^^^^^^^^^^^^^^^^
+hint: an address and port can be bound once, and `0.0.0.0` or `[::]` takes all of its family
+
+error: `0.0.0.0:53` is bound twice, here and in line 3
+  --> fingerpost.toml:36:8
+   |
+36 | bind = "0.0.0.0:53"
+   |        ^^^^^^^^^^^^
 hint: an address and port can be bound once, and `0.0.0.0` or `[::]` takes all of its family
 "#,
     );
@@ -846,13 +859,6 @@ error: unknown pool `web-us`
 34 | "198.51.100.0/24" = ["web-us"]
    |                      ^^^^^^^^
 hint: pools in this file: `web`, `web-eu`
-
-error: `192.0.2.1:80` overlaps with `0.0.0.0:80` of line 9
-  --> fingerpost.toml:49:8
-   |
-49 | bind = "192.0.2.1:80"
-   |        ^^^^^^^^^^^^^^
-hint: an address and port can be bound once, and `0.0.0.0` or `[::]` takes all of its family
 
 error: listener `web` forwards to pool `web-eu`, where `ams-b`, `ams-c` have no port
   --> fingerpost.toml:51:8

@@ -14,6 +14,9 @@ use super::{
     tools::{SOON, becomes, run, stderr, stdout, within},
 };
 
+/// Folder for temporary files, with what a shell would trip over.
+const FOLDER: &str = "it's a folder";
+
 /// A running demo and what it has printed.
 struct Demo {
     child: Child,
@@ -23,8 +26,12 @@ struct Demo {
 impl Demo {
     #[track_caller]
     fn start(folder: &TempDir) -> Self {
+        fs::create_dir_all(folder.path().join(FOLDER)).expect("folder");
         let mut command = Command::new(PROGRAM);
-        command.args(["demo", "--seconds", "120"]).env("TMPDIR", folder.path()).env_remove("FINGERPOST_LOG");
+        command
+            .args(["demo", "--seconds", "120"])
+            .env("TMPDIR", folder.path().join(FOLDER))
+            .env_remove("FINGERPOST_LOG");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("demo");
         let lines = BufReader::new(child.stdout.take().expect("output")).lines().map_while(Result::ok);
@@ -117,7 +124,7 @@ fn printed_lines_work_when_pasted_and_nothing_is_left_behind() {
         paste(&format!("curl --silent --fail --show-error --noproxy '*' {url}"));
     }
 
-    let left = || fs::read_dir(folder.path()).expect("folder").count();
+    let left = || fs::read_dir(folder.path().join(FOLDER)).expect("folder").count();
     assert_eq!(left(), 1);
     signal(demo.child.id(), "INT");
     let status = wait_for_end(&mut demo.child, SOON).expect("the demo ends");

@@ -6,6 +6,7 @@
 mod control;
 mod demo;
 mod dns;
+mod encrypted;
 mod health;
 mod l4;
 mod nameserver;

@@ -1,0 +1,67 @@
+//! What is built before anything is answered, and the lookups in it: geo tables, affinity tables, zones.
+
+#![allow(missing_docs, reason = "criterion's macros write functions without")]
+#![allow(clippy::expect_used, reason = "a benchmark that cannot run says so and ends")]
+
+mod fixture;
+
+use std::{hint::black_box, net::IpAddr};
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use fingerpost::{
+    geo::{Class, Continent, Key, Rules, Table},
+    select::maglev::Maglev,
+    types::{RealserverId, Weight},
+};
+
+use fixture::{CpuTime, geo, zone, zone_text};
+
+/// Names of the zone that is loaded.
+const NAMES: u32 = 10_000;
+
+fn bench_geo(criterion: &mut Criterion<CpuTime>) {
+    let geo = geo();
+    let keys = Continent::ALL.into_iter().zip(1..).map(|(continent, class)| (Key::Continent(continent), Class(class)));
+    let rules = Rules { keys: keys.collect(), nets: Vec::new(), default: Class(0) };
+    let table = Table::compile(&geo, &rules);
+    let mut random = fastrand::Rng::with_seed(4711);
+    let v4: Vec<IpAddr> = (0..65_536).map(|_| random.u32(..).to_be_bytes().into()).collect();
+    // Of the eighth of the space that is given out.
+    let v6: Vec<IpAddr> = (0..65_536).map(|_| (random.u128(..) >> 3 | 1 << 125).to_be_bytes().into()).collect();
+
+    let mut group = criterion.benchmark_group("geo");
+    for (name, addresses) in [("lookup/v4", &v4), ("lookup/v6", &v6)] {
+        let mut next = addresses.iter().cycle();
+        group.bench_function(name, |bencher| bencher.iter(|| next.next().map(|&address| table.lookup(address))));
+    }
+    group.sample_size(10);
+    group.bench_function("compile", |bencher| bencher.iter(|| Table::compile(&geo, black_box(&rules))));
+    group.finish();
+}
+
+fn bench_maglev(criterion: &mut Criterion<CpuTime>) {
+    let mut group = criterion.benchmark_group("maglev");
+    group.sample_size(10);
+    for n_realservers in [3u16, 100, 1000] {
+        let names: Vec<String> = (0..n_realservers).map(|number| format!("realserver-{number}")).collect();
+        let members = || (0..).map(RealserverId).zip(&names).map(|(id, name)| (id, &**name, Weight::ONE));
+        group.bench_function(format!("build/{n_realservers}"), |bencher| bencher.iter(|| Maglev::new(members())));
+    }
+    group.finish();
+}
+
+fn bench_zone(criterion: &mut Criterion<CpuTime>) {
+    let text = zone_text(NAMES);
+    let mut group = criterion.benchmark_group("zone");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(u64::from(NAMES)));
+    group.bench_function("load", |bencher| bencher.iter_batched(|| (), |()| zone(&text), BatchSize::PerIteration));
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = bench_geo, bench_maglev, bench_zone
+}
+criterion_main!(benches);
