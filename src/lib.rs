@@ -8,7 +8,7 @@
 //! 3. state: [`state`], the one mutable truth, makes [`snapshot`], the immutable view that everybody reads
 //! 4. decision: [`select`], who serves a client, best first; one small file a policy, and `explain`
 //! 5. meaning: [`dns::answer`](dns), `redirect::decision`, `l4::attempts`: what a query, a request, a connection gets
-//! 6. shells: `dns::{udp, tcp}`, `redirect::serve`, `l4::{tcp, pump}`, [`control`] (socket, metrics, dashboard), `health::scheduler`
+//! 6. shells: `dns::{udp, tcp, encrypted}`, `redirect::serve`, `l4::{tcp, pump}`, [`control`] (socket, metrics, dashboard), `health::scheduler`
 //! 7. assembly: [`runtime`] (bind, run, reload, drain), then [`cli`]
 //!
 //! The way of a query: `dns::udp` takes the current snapshot → `dns::respond` = `query` (bytes → question) → `answer` (→ `select` where the

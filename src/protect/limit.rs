@@ -110,8 +110,16 @@ impl RateLimit {
         }
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let places = self.places(client, class, name);
-        // Both are charged, whatever the first one says: neither is ever fuller than a bucket of this client's own would be.
+        // Both are charged, whatever the first one says, and one with less than a token loses that: neither is ever fuller than a bucket of
+        // this client's own would be.
         let taken = places.map(|place| self.take(place, now));
+        if let [Some(_), None] | [None, Some(_)] = taken {
+            places
+                .into_iter()
+                .zip(taken)
+                .filter(|(_, taken)| taken.is_none())
+                .for_each(|(place, _)| self.empty(place, now));
+        }
         match taken.into_iter().flatten().min() {
             Some(next) if next.saturating_sub(now) > self.bucket.burst / 2 => Verdict::Tight,
             Some(_) => Verdict::Free,
@@ -131,6 +139,12 @@ impl RateLimit {
             }
         }
         None
+    }
+
+    fn empty(&self, place: usize, now: u64) {
+        if let Some(full_at) = self.full_at.get(place) {
+            full_at.fetch_max(now.saturating_add(self.bucket.burst), Ordering::Relaxed);
+        }
     }
 
     /// Two different places in the table.

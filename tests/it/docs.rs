@@ -129,6 +129,8 @@ fn readme_names_every_metric_and_no_others() {
         "src/control/metrics.rs",
         "src/dns/counters.rs",
         "src/dns/transfers.rs",
+        "src/dns/encrypted/counters.rs",
+        "src/dns/encrypted/identity.rs",
         "src/health/scheduler.rs",
         "src/l4/counters.rs",
         "src/redirect/counters.rs",

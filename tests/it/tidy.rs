@@ -78,6 +78,7 @@ const LEVELS: &[Level] = &[
             "dns::transfers",
             "dns::notify",
             "dns::clock",
+            "dns::encrypted::*",
             "redirect::serve",
             "redirect::counters",
             "l4::tcp",

@@ -1,0 +1,316 @@
+//! Who is right: compares what matters of four replies, and knows the differences that are explained.
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use crate::{
+    explained::{EXPLAINED, Explained},
+    message::{ADDITIONAL, ANSWER, AUTHORITY, Message, Opt, Reply, Section, TC},
+    name::Name,
+    queries::Query,
+    servers::Kind,
+    zones::Universe,
+};
+
+/// One packet and what the four servers made of it, in the order of [`Kind::ALL`].
+pub struct Case<'c> {
+    /// What is served.
+    pub universe: &'c Universe,
+    /// What was asked.
+    pub query: &'c Query,
+    /// Whether over TCP.
+    pub is_tcp: bool,
+    /// What came back.
+    pub replies: [&'c Reply; 4],
+    /// What we gave to the same query over TCP, if it was asked there.
+    pub ours_by_tcp: Option<&'c Reply>,
+}
+
+/// What becomes of a case.
+pub enum Verdict {
+    /// As the others, or as one of those that differ.
+    Same,
+    /// Different on purpose.
+    Explained(Vec<&'static Explained>),
+    /// Different; what is wrong.
+    Different(&'static str),
+}
+
+/// What must be the same.
+#[derive(Clone, PartialEq)]
+pub enum Essence {
+    /// Silence, or a closed connection.
+    NoReply,
+    /// No message.
+    Garbled,
+    /// A message.
+    Message(Box<Meaning>),
+}
+
+/// What must be the same in a message.
+#[derive(Clone, PartialEq)]
+pub struct Meaning {
+    /// Header flags.
+    pub flags: u16,
+    /// With the upper bits.
+    pub rcode: u16,
+    /// As echoed.
+    pub question: Vec<u8>,
+    /// Empty in a truncated message.
+    pub answer: Section,
+    /// The same.
+    pub authority: Section,
+    /// Additional addresses that a referral cannot do without.
+    pub glue: Section,
+    /// OPT.
+    pub opt: Option<Opt>,
+}
+
+const QTYPE_ANY: u16 = 255;
+const TYPES_OF_ADDRESSES: [u16; 2] = [1, 28];
+
+impl Case<'_> {
+    /// Judges: two references that agree are right, and where none do Knot or NSD must be with us. Where they are not, the references'
+    /// replies are put right by one explanation after the other until they are.
+    pub fn verdict(&self) -> Verdict {
+        let [ours, mut knot, mut nsd, mut bind] = self.replies.map(|reply| self.essence(reply));
+        if let Some(problem) = self.problem_of_ours() {
+            return Verdict::Different(problem);
+        }
+        if is_same(&ours, &knot, &nsd, &bind) {
+            return Verdict::Same;
+        }
+        let mut needed = Vec::new();
+        for explained in EXPLAINED {
+            let mut is_needed = false;
+            for (kind, theirs) in [(Kind::Knot, &mut knot), (Kind::Nsd, &mut nsd), (Kind::Bind, &mut bind)] {
+                let before = theirs.clone();
+                (explained.put_right)(self, kind, theirs, &ours);
+                is_needed |= *theirs != before;
+            }
+            if is_needed {
+                needed.push(explained);
+            }
+            if is_same(&ours, &knot, &nsd, &bind) {
+                return Verdict::Explained(needed);
+            }
+        }
+        Verdict::Different("differs")
+    }
+
+    /// Our reply.
+    pub fn ours(&self) -> &Reply {
+        self.replies[0]
+    }
+
+    fn essence(&self, reply: &Reply) -> Essence {
+        let message = match reply {
+            Reply::Silence | Reply::Closed => return Essence::NoReply,
+            Reply::Garbled(_) => return Essence::Garbled,
+            Reply::Message(message) => message,
+        };
+        let mut meaning = Meaning {
+            flags: message.flags,
+            rcode: message.rcode,
+            question: message.question.clone(),
+            answer: message.sections[ANSWER].clone(),
+            authority: message.sections[AUTHORITY].clone(),
+            glue: glue(message),
+            opt: message.opt.clone(),
+        };
+        // As much of a truncated answer as fits is a matter of taste.
+        if message.is_truncated() {
+            (meaning.answer, meaning.authority, meaning.glue) = Default::default();
+        }
+        // So is how much of everything is sent to those who ask for ANY (RFC 8482).
+        if self.is_any() && (!meaning.answer.is_empty() || message.is_truncated()) {
+            meaning.answer = Section::from([((Name::default(), QTYPE_ANY, 1), Default::default())]);
+            meaning.flags &= !TC;
+        }
+        Essence::Message(Box::new(meaning))
+    }
+
+    fn is_any(&self) -> bool {
+        self.query.question.as_ref().is_some_and(|question| question.rtype == QTYPE_ANY)
+    }
+
+    /// What is wrong with our reply even when it is the others' in all that must be there.
+    fn problem_of_ours(&self) -> Option<&'static str> {
+        let ours = match self.ours() {
+            Reply::Garbled(_) => return Some("is garbled"),
+            Reply::Silence | Reply::Closed => return None,
+            Reply::Message(message) => message,
+        };
+        if !self.is_tcp && ours.n_octets > self.udp_octets_max() {
+            return Some("is larger than the query allows");
+        }
+        let others: Vec<&Message> = self.replies[1..].iter().filter_map(|reply| reply.message()).collect();
+        let is_known = |section: usize, key: &(Name, u16, u16), rrset: &crate::message::Rrset| {
+            others.iter().any(|other| other.sections[section].get(key) == Some(rrset) || other.is_truncated())
+        };
+        if ours.sections[ADDITIONAL].iter().any(|(key, rrset)| !is_known(ADDITIONAL, key, rrset)) {
+            return Some("has additional records that nobody else gives");
+        }
+        if self.is_any() && ours.sections[ANSWER].iter().any(|(key, rrset)| !is_known(ANSWER, key, rrset)) {
+            return Some("has records for ANY that nobody else gives");
+        }
+        let whole = self.ours_by_tcp.and_then(Reply::message);
+        if let Some(whole) = whole.filter(|_| ours.is_truncated()) {
+            let is_part = |section: usize| {
+                ours.sections[section].iter().all(|(key, rrset)| whole.sections[section].get(key) == Some(rrset))
+            };
+            if !(0..3).all(is_part) {
+                return Some("is truncated within an RRset");
+            }
+        }
+        None
+    }
+
+    /// RFC 6891 §6.2.3 and what all four are told.
+    fn udp_octets_max(&self) -> usize {
+        match self.ours().message().and_then(|message| message.opt.as_ref()) {
+            Some(_) => 1232,
+            None => 512,
+        }
+    }
+
+    /// Cases of one kind look alike in this.
+    pub fn signature(&self) -> String {
+        let mut text = format!("{} ", if self.is_tcp { "tcp" } else { "udp" });
+        for reply in self.replies {
+            match reply {
+                Reply::Silence | Reply::Closed => text.push_str("| none "),
+                Reply::Garbled(_) => text.push_str("| garbled "),
+                Reply::Message(message) => {
+                    let types = |section: usize| -> Vec<u16> {
+                        let mut types: Vec<u16> =
+                            message.sections[section].keys().map(|(_, rtype, _)| *rtype).collect();
+                        types.dedup();
+                        types
+                    };
+                    let _ = write!(text, "| {} {:04x} ", message.rcode, message.flags);
+                    let _ = write!(text, "q{} ", u8::from(!message.question.is_empty()));
+                    if !message.is_truncated() {
+                        let _ = write!(text, "{:?} {:?} ", types(ANSWER), types(AUTHORITY));
+                    }
+                    if let Some(opt) = &message.opt {
+                        let _ = write!(
+                            text,
+                            "opt {} {:x} {}{} ",
+                            opt.version,
+                            opt.flags,
+                            opt.nsid.is_some(),
+                            opt.ecs.is_some()
+                        );
+                    }
+                }
+            }
+        }
+        text
+    }
+
+    /// Everything that is needed to see what is wrong.
+    pub fn describe(&self, problem: &str) -> String {
+        let mut text = format!("ours {problem}, {}\n{}\n", if self.is_tcp { "TCP" } else { "UDP" }, self.query.shown);
+        text.push_str("hex ");
+        for octet in &self.query.packet {
+            let _ = write!(text, "{octet:02x}");
+        }
+        text.push('\n');
+        let mut names: Vec<Name> = self.query.question.iter().map(|question| question.name.clone()).collect();
+        for message in self.replies.iter().filter_map(|reply| reply.message()) {
+            for section in &message.sections {
+                names.extend(section.keys().map(|(owner, ..)| owner.clone()));
+            }
+            let targets = message.sections[ANSWER].iter().filter(|((_, rtype, _), _)| *rtype == 5);
+            names.extend(targets.flat_map(|(_, rrset)| rrset.rdatas.iter().filter_map(|rdata| Name::from_wire(rdata))));
+        }
+        let apexes: BTreeSet<Name> =
+            names.iter().filter_map(|name| self.universe.zone_of(name)).map(|zone| zone.apex.clone()).collect();
+        for zone in self
+            .universe
+            .zones
+            .iter()
+            .filter(|zone| apexes.contains(&zone.apex) || apexes.iter().any(|apex| apex.is_within(&zone.apex)))
+        {
+            let own: Vec<Name> = names
+                .iter()
+                .filter(|name| name.folded().is_within(&zone.apex) && **name != zone.apex)
+                .cloned()
+                .collect();
+            text.push_str(&shorten(&zone.snippet(&own), 40));
+        }
+        text.push_str(&self.side_by_side());
+        text
+    }
+
+    /// The four replies in columns.
+    fn side_by_side(&self) -> String {
+        const WIDTH: usize = 58;
+        let columns: Vec<Vec<String>> = Kind::ALL
+            .iter()
+            .zip(self.replies)
+            .map(|(kind, reply)| {
+                let text = format!("[{}]\n{}", kind.as_str(), shorten(&reply.to_string(), 24));
+                text.lines()
+                    .flat_map(|line| {
+                        let characters: Vec<char> = line.chars().collect();
+                        characters.chunks(WIDTH).map(|chunk| chunk.iter().collect::<String>()).collect::<Vec<_>>()
+                    })
+                    .collect()
+            })
+            .collect();
+        let n_lines = columns.iter().map(Vec::len).max().unwrap_or_default();
+        let mut text = String::new();
+        for pair in columns.chunks(2) {
+            for line in 0..n_lines.min(pair.iter().map(Vec::len).max().unwrap_or_default()) {
+                let cells = pair.iter().map(|column| column.get(line).map_or("", String::as_str));
+                for cell in cells {
+                    let _ = write!(text, "{cell:WIDTH$} | ");
+                }
+                text.push('\n');
+            }
+        }
+        text
+    }
+}
+
+fn is_same(ours: &Essence, knot: &Essence, nsd: &Essence, bind: &Essence) -> bool {
+    if knot == nsd || knot == bind {
+        ours == knot
+    } else if nsd == bind {
+        ours == nsd
+    } else {
+        ours == knot || ours == nsd
+    }
+}
+
+/// Addresses that a delegation cannot do without: those of servers at or below the cut (RFC 9471 §3.1).
+pub fn glue(message: &Message) -> Section {
+    let mut glue = Section::new();
+    for ((cut, rtype, _), servers) in &message.sections[AUTHORITY] {
+        if *rtype != 2 {
+            continue;
+        }
+        for server in
+            servers.rdatas.iter().filter_map(|rdata| Name::from_wire(rdata)).filter(|server| server.is_within(cut))
+        {
+            for (key, rrset) in &message.sections[ADDITIONAL] {
+                if key.0 == server && TYPES_OF_ADDRESSES.contains(&key.1) {
+                    glue.insert(key.clone(), rrset.clone());
+                }
+            }
+        }
+    }
+    glue
+}
+
+fn shorten(text: &str, n_lines: usize) -> String {
+    let mut shown: String = text.lines().take(n_lines).fold(String::new(), |mut shown, line| {
+        let _ = writeln!(shown, "{line}");
+        shown
+    });
+    if text.lines().count() > n_lines {
+        let _ = writeln!(shown, "… {} lines more", text.lines().count() - n_lines);
+    }
+    shown
+}
