@@ -206,6 +206,9 @@ fn read_dns(root: Table<'_>, folder: &Path, keys: &[Arc<TsigKey>], places: &mut 
     let cores = thread::available_parallelism().map_or(1, usize::from).min(256);
     let version = Some(concat!("fingerpost ", env!("CARGO_PKG_VERSION")).to_owned());
     let Some(table) = root.get("dns").and_then(|value| value.table("dns")) else {
+        if let Some(value) = root.get("secondaries") {
+            value.reject("nobody is served these zones: there is no `[dns]`", "add `[dns]`");
+        }
         return Dns {
             listen: Vec::new(),
             zones: None,
@@ -225,7 +228,7 @@ fn read_dns(root: Table<'_>, folder: &Path, keys: &[Arc<TsigKey>], places: &mut 
         udp_workers: table.get("udp_workers").and_then(|value| value.integer(1..=256)).unwrap_or(cores),
         version: read_text_or_off(table.get("version"), version),
         nsid: read_text_or_off(table.get("nsid"), None),
-        transfer: Arc::new(read_transfer(table, keys)),
+        transfer: Arc::new(read_transfer(root, table, keys)),
         encrypted: table
             .get("encrypted")
             .and_then(|value| read_encrypted(value, folder, &mut places.bound, &mut places.bound_for_udp)),

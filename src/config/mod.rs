@@ -28,7 +28,7 @@ use ipnet::IpNet;
 
 pub use self::{
     print::print,
-    transfer::{Algorithm, Allow, Party, Transfer, TsigKey},
+    transfer::{Algorithm, Allow, Party, Secondary, Transfer, TsigKey},
 };
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Source},

@@ -27,6 +27,10 @@ pub fn print(config: &Config) -> String {
         page.strings("allow_transfer", &config.dns.transfer.allow);
         page.strings("notify", &config.dns.transfer.notify);
         print_protection(&mut page, &config.dns);
+        for secondary in &config.dns.transfer.secondaries {
+            page.table(format_args!("secondaries.{}", quote(&secondary.apex)));
+            page.strings("primaries", &secondary.primaries);
+        }
         for key in &config.dns.transfer.keys {
             print_key(&mut page, key);
         }

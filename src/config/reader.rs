@@ -188,6 +188,7 @@ fn noun(section: &str) -> String {
         "pools.NAME.affinity_prefix" => "`affinity_prefix`".to_owned(),
         "listeners.NAME" => "this listener".to_owned(),
         "tsig.NAME" => "this key".to_owned(),
+        "secondaries.NAME" => "this secondary zone".to_owned(),
         section => format!("`[{section}]`"),
     }
 }

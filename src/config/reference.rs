@@ -49,6 +49,7 @@ pub const KEYS: &[Key] = &[
     key("", "pools", "tables by name", "", "realservers, or pools, with a policy"),
     key("", "listeners", "tables by name", "", "L4 forwarding"),
     key("", "tsig", "tables by name", "", "keys that sign zone transfers"),
+    key("", "secondaries", "tables by name of a zone", "", "zones that are copied from other servers"),
     key("dns", "listen", "list of `address:port`", "`[\"0.0.0.0:53\", \"[::]:53\"]`", "UDP and TCP on each"),
     key("dns", "zones", "folder", "`\"zones\"`", "every `*.zone` file in it is one zone"),
     key("dns", "udp_workers", "1 to 256", "one a core", "UDP threads, each with its own sockets"),
@@ -121,6 +122,20 @@ pub const KEYS: &[Key] = &[
         "1024 to 16777216",
         "`65536`",
         "buckets, of 8 octets each, for all networks together",
+    ),
+    key(
+        "secondaries.NAME",
+        "primaries",
+        "list of `ADDRESS[:PORT]` or `ADDRESS[:PORT] key:NAME`",
+        "required",
+        "who has the zone, in the order in which they are asked; their NOTIFY is heeded",
+    ),
+    key(
+        "secondaries.NAME",
+        "key",
+        "name of a key",
+        "nothing is signed",
+        "signs what goes to primaries that name no key",
     ),
     key(
         "tsig.NAME",

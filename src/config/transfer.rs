@@ -33,6 +33,8 @@ pub struct Transfer {
     pub allow: Vec<Allow>,
     /// Secondaries that are told of new serials.
     pub notify: Vec<Party>,
+    /// Zones that others are primary of.
+    pub secondaries: Vec<Arc<Secondary>>,
 }
 
 impl Transfer {
@@ -121,6 +123,15 @@ impl fmt::Display for Allow {
             (None, None) => Ok(()),
         }
     }
+}
+
+/// `[secondaries.NAME]`: a zone that is copied from another server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secondary {
+    /// Its apex.
+    pub apex: Name,
+    /// Who has it, in the order in which they are asked; at least one.
+    pub primaries: Vec<Party>,
 }
 
 /// Another nameserver, and how what goes there is signed.
@@ -219,11 +230,44 @@ fn read_secret_file(value: Value<'_>, path: &Path) -> Option<String> {
     }
 }
 
-/// What `[dns]` says about transfers.
-pub(super) fn read_transfer(dns: Table<'_>, keys: &[Arc<TsigKey>]) -> Transfer {
+/// What `[dns]` and `[secondaries.NAME]` say about transfers.
+pub(super) fn read_transfer(root: Table<'_>, dns: Table<'_>, keys: &[Arc<TsigKey>]) -> Transfer {
     let allow = dns.get("allow_transfer").and_then(|value| value.list(|element| read_allow(element, keys)));
     let notify = dns.get("notify").and_then(|value| value.list(|element| read_party(element, keys)));
-    Transfer { keys: keys.to_vec(), allow: allow.unwrap_or_default(), notify: notify.unwrap_or_default() }
+    let entries = root.get("secondaries").and_then(|value| value.entries()).unwrap_or_default();
+    let mut secondaries: Vec<Arc<Secondary>> = Vec::new();
+    for (word, value) in entries {
+        let Some(secondary) = read_secondary(&word, value, keys) else { continue };
+        if secondaries.iter().any(|other| other.apex == secondary.apex) {
+            let error = value.reader.error(word.span.clone(), format!("zone `{}` is here twice", word.text));
+            value.reader.report(error.hint("list all primaries of a zone in one table"));
+            continue;
+        }
+        secondaries.push(Arc::new(secondary));
+    }
+    let (allow, notify) = (allow.unwrap_or_default(), notify.unwrap_or_default());
+    Transfer { keys: keys.to_vec(), allow, notify, secondaries }
+}
+
+fn read_secondary(word: &Word<'_>, value: Value<'_>, keys: &[Arc<TsigKey>]) -> Option<Secondary> {
+    let apex = word.text.parse::<Name>();
+    if let Err(problem) = &apex {
+        let error =
+            value.reader.error(word.span.clone(), format!("`{}` is not the name of a zone: {problem}", word.text));
+        value.reader.report(error.hint("such as `[secondaries.\"example.org\"]`"));
+    }
+    let table = value.table("secondaries.NAME")?;
+    let key = match table.get("key") {
+        Some(value) => Some(find_key(value, value.string()?, keys)?),
+        None => None,
+    };
+    let primaries = table.require("primaries", "primaries = [\"192.0.2.1\"]")?;
+    let list = primaries.list(|element| read_party(element, keys))?;
+    if primaries.is_empty_list() {
+        primaries.reject("a secondary zone needs a primary", "such as `[\"192.0.2.1\"]`");
+    }
+    let with_key = |party: Party| Party { key: party.key.or_else(|| key.clone()), ..party };
+    Some(Secondary { apex: apex.ok()?, primaries: list.into_iter().map(with_key).collect() })
 }
 
 /// `ADDRESS` or `ADDRESS:PORT`, then perhaps `key:NAME`.

@@ -2,7 +2,12 @@
 //!
 //! Each UDP worker has counters of its own on cache lines of their own; they are summed when somebody asks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tokio::sync::Notify;
 
 use super::{
     answer::Kind,
@@ -12,9 +17,12 @@ use super::{
     header::Rcode,
     query::DropReason,
     respond::{Outcome, Step},
-    transfers::Transfers,
+    transfers::{RefreshOutcome, Transfers},
 };
-use crate::observe::{Observed, Sample};
+use crate::{
+    name::Name,
+    observe::{Observed, Sample},
+};
 
 /// Everything that DNS counts.
 #[derive(Debug)]
@@ -117,6 +125,21 @@ impl Counters {
             encrypted: EncryptedCounters::default(),
             transfers: Transfers::default(),
         }
+    }
+
+    /// Who is woken when a primary says by NOTIFY that the secondary zone `apex` has changed.
+    pub fn wake_on_notify(&self, apex: &Name) -> Arc<Notify> {
+        self.transfers.follow(apex)
+    }
+
+    /// Nobody is to be woken for `apex` any more.
+    pub fn forget_notify(&self, apex: &Name) {
+        self.transfers.forget(apex);
+    }
+
+    /// Counts what came of asking the primaries of a secondary zone.
+    pub fn count_refresh(&self, outcome: RefreshOutcome) {
+        self.transfers.count_refresh(outcome);
     }
 
     /// Where the worker of socket number `worker` counts.

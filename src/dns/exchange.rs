@@ -1,4 +1,4 @@
-//! Messages that take more than `respond`: zone transfers (RFC 5936, RFC 1995), and whatever is signed (RFC 8945).
+//! Messages that take more than `respond`: zone transfers (RFC 5936, RFC 1995), NOTIFY (RFC 1996), and whatever is signed (RFC 8945).
 //!
 //! [`concerns`] tells them apart at next to no cost, so that all others go the short way. Pure, as `respond` is; the shells send what
 //! comes of it.
@@ -9,7 +9,7 @@ use super::{
     answer::{AXFR, CLASS_IN, IXFR, Kind},
     encode::{Envelope, MESSAGE_OCTETS_MAX, Transport, encode_empty},
     guard::CookieStatus,
-    header::{Header, QUERY, Rcode},
+    header::{Counts, Header, NOTIFY, QUERY, Rcode},
     options::Options,
     outgoing::{Outgoing, Request},
     query::{DropReason, Query, take_plain_name, take_u16},
@@ -18,6 +18,7 @@ use super::{
     wire::{Section, is_newer, open, soa_serial},
 };
 use crate::{
+    config::Party,
     name::Name,
     protect::limit::{Class, Verdict},
     snapshot::Snapshot,
@@ -36,6 +37,8 @@ pub(super) enum Exchange {
         outcome: Outcome,
         /// What was wrong with its signature.
         tsig_error: Option<TsigError>,
+        /// The secondary zone whose primary says that it has changed.
+        notified: Option<Name>,
     },
     /// A zone, message by message.
     Transfer(Box<Outgoing>),
@@ -46,8 +49,12 @@ pub(super) enum Exchange {
 /// Whether a message is for [`exchange`]. Some are that need not be, none is missed.
 pub(super) fn concerns(wire: &[u8]) -> bool {
     let Some((header, counts, body)) = Header::parse(wire) else { return false };
-    if header.is_response() || header.opcode() != QUERY || counts.questions != 1 {
+    if header.is_response() || counts.questions != 1 {
         return false;
+    }
+    match header.opcode() {
+        QUERY => {}
+        opcode => return opcode == NOTIFY,
     }
     let Ok((name, _)) = take_plain_name(body) else { return false };
     let Some((qtype, rest)) = body.get(name.len()..).and_then(take_u16) else { return false };
@@ -86,7 +93,7 @@ pub(super) fn exchange(snapshot: &Arc<Snapshot>, wire: &[u8], circumstances: Cir
             let reply = error_reply(wire, Rcode::NotAuth, Kind::Refused, circumstances, None);
             let Exchange::Reply { mut message, outcome, .. } = reply else { return reply };
             refusal.append(&mut message, circumstances.now.as_secs());
-            Exchange::Reply { message, outcome, tsig_error: Some(refusal.error) }
+            Exchange::Reply { message, outcome, tsig_error: Some(refusal.error), notified: None }
         }
     }
 }
@@ -105,6 +112,9 @@ fn exchange_unsigned(
     circumstances: Circumstances,
     session: Option<Session>,
 ) -> Exchange {
+    if let Some(apex) = notified(snapshot, wire, circumstances.peer, session.as_ref()) {
+        return acknowledge(wire, apex, circumstances, session);
+    }
     let query = match Query::parse(wire) {
         Ok(query) if query.qclass == CLASS_IN && matches!(query.qtype, AXFR | IXFR) => query,
         parsed => return plain(snapshot, wire, parsed.ok().as_ref(), circumstances, session),
@@ -119,6 +129,9 @@ fn exchange_unsigned(
     let Some(served) = served else {
         return error_reply(wire, Rcode::NotAuth, Kind::Refused, circumstances, session);
     };
+    if served.is_expired {
+        return error_reply(wire, Rcode::ServFail, Kind::ServFail, circumstances, session);
+    }
     let is_soa_alone = query.qtype == IXFR && (is_udp || is_current(wire, served));
     let (header, question, edns) = (query.header, query.question, query.edns);
     let request = Request { header, question, edns, session, is_soa_alone };
@@ -129,10 +142,39 @@ fn exchange_unsigned(
     match outgoing.next_message(circumstances.now.as_secs()) {
         Some(Ok(message)) if message.len() <= circumstances.transport.octets_max(query.edns) => {
             let outcome = outcome(Rcode::NoError, Kind::Static, false);
-            Exchange::Reply { message, outcome, tsig_error: None }
+            Exchange::Reply { message, outcome, tsig_error: None, notified: None }
         }
         _ => truncated_reply(&query, wire, circumstances),
     }
+}
+
+/// The secondary zone that a NOTIFY is about, if it comes from one of its primaries: from that address, and with the key that we sign with
+/// (RFC 1996 §3.10).
+fn notified(snapshot: &Snapshot, wire: &[u8], peer: SocketAddr, session: Option<&Session>) -> Option<Name> {
+    let opening = open(wire).ok().filter(|opening| opening.header.opcode() == NOTIFY)?;
+    let (name, fields) = take_plain_name(opening.question).ok()?;
+    let ([type0, type1], [class0, class1]) = (rtype::SOA.to_be_bytes(), CLASS_IN.to_be_bytes());
+    let apex = Name::from_wire(name).ok().filter(|_| fields == [type0, type1, class0, class1])?;
+    let secondary = snapshot.transfer.secondaries.iter().find(|secondary| secondary.apex == apex)?;
+    let signer = session.map(Session::key_name);
+    let is_from = |primary: &Party| {
+        primary.address.ip() == peer.ip().to_canonical()
+            && primary.key.as_ref().is_none_or(|key| signer == Some(&key.name))
+    };
+    secondary.primaries.iter().any(is_from).then_some(apex)
+}
+
+/// The response to a NOTIFY that is welcome (RFC 1996 §4.7).
+fn acknowledge(wire: &[u8], apex: Name, circumstances: Circumstances, session: Option<Session>) -> Exchange {
+    let Ok(opening) = open(wire) else { return Exchange::Drop(DropReason::Short) };
+    let counts = Counts { questions: 1, ..Counts::default() };
+    let mut message = opening.header.respond(Rcode::NoError, true, false, counts).to_vec();
+    message.extend_from_slice(opening.question);
+    if let Some(mut session) = session {
+        session.sign(&mut message, circumstances.now.as_secs());
+    }
+    let outcome = outcome(Rcode::NoError, Kind::Static, false);
+    Exchange::Reply { message, outcome, tsig_error: None, notified: Some(apex) }
 }
 
 /// Whether the client has a serial (its SOA is in the authority section) that is not older than ours (RFC 1995 §2, §4).
@@ -163,7 +205,7 @@ fn plain(
             if let Some(mut session) = session {
                 session.sign(&mut message, now.as_secs());
             }
-            Exchange::Reply { message, outcome, tsig_error: None }
+            Exchange::Reply { message, outcome, tsig_error: None, notified: None }
         }
     }
 }
@@ -188,7 +230,7 @@ fn error_reply(
     if let Some(mut session) = session {
         session.sign(&mut message, circumstances.now.as_secs());
     }
-    Exchange::Reply { message, outcome: outcome(rcode, kind, false), tsig_error: None }
+    Exchange::Reply { message, outcome: outcome(rcode, kind, false), tsig_error: None, notified: None }
 }
 
 /// A response that says no more than that there is one over TCP.
@@ -199,7 +241,7 @@ fn truncated_reply(query: &Query<'_>, wire: &[u8], circumstances: Circumstances)
     if let Some(header) = message.first_chunk_mut() {
         *header = query.header.respond(Rcode::NoError, true, true, counts);
     }
-    Exchange::Reply { message, outcome: outcome(Rcode::NoError, Kind::Static, true), tsig_error: None }
+    Exchange::Reply { message, outcome: outcome(Rcode::NoError, Kind::Static, true), tsig_error: None, notified: None }
 }
 
 fn outcome(rcode: Rcode, kind: Kind, is_truncated: bool) -> Outcome {

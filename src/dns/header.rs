@@ -4,6 +4,8 @@
 pub const HEADER_OCTETS: usize = 12;
 /// The opcode of ordinary queries.
 pub const QUERY: u8 = 0;
+/// The opcode of NOTIFY (RFC 1996 §4.5).
+pub const NOTIFY: u8 = 4;
 
 /// Id and flags of a query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

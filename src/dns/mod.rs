@@ -15,8 +15,10 @@ pub mod encode;
 mod encrypted;
 mod exchange;
 mod explain;
+mod fetch;
 mod guard;
 pub mod header;
+mod incoming;
 #[cfg(test)]
 mod loopback_tests;
 mod mmsg;
@@ -26,6 +28,7 @@ mod outgoing;
 #[cfg(test)]
 mod protocol_tests;
 pub mod query;
+pub mod refresh;
 mod respond;
 mod tcp;
 #[cfg(test)]
@@ -45,10 +48,12 @@ pub use counters::Counters;
 pub use encode::Transport;
 pub use encrypted::{Certificate, Identity, serve_https, serve_quic, serve_tls};
 pub use explain::{Explained, ExplainedPool, explain_answer};
+pub use fetch::{FetchError, Fetched, fetch};
 pub use guard::CookieStatus;
 pub use header::Rcode;
 pub use notify::notify_secondaries;
 pub use query::DropReason;
 pub use respond::{Outcome, Step, respond};
 pub use tcp::{CONNECTIONS_MAX, serve_tcp};
+pub use transfers::RefreshOutcome;
 pub use udp::serve_udp;

@@ -22,7 +22,7 @@ use super::{
     Counters,
     answer::CLASS_IN,
     clock::time_since_1970,
-    header::{Counts, HEADER_OCTETS, Header},
+    header::{Counts, HEADER_OCTETS, Header, NOTIFY},
     tsig::Session,
     wire::open,
 };
@@ -34,8 +34,6 @@ use crate::{
     zone::{Zone, rtype},
 };
 
-/// The opcode.
-pub(super) const NOTIFY: u8 = 4;
 /// Header flags of a request: the opcode and AA (RFC 1996 §4.5).
 const REQUEST_FLAGS: [u8; 2] = [NOTIFY << 3 | 0x04, 0];
 /// How often the zones are compared with what was told.

@@ -280,3 +280,26 @@ fn ordinary_queries_go_the_short_way() {
     Session::request(xfr(), &mut wire, NOW);
     assert!(concerns(&wire));
 }
+
+#[test]
+fn rfc1996_3_10_notify_is_heeded_from_primaries_only() {
+    let secondaries = "[secondaries.\"copy.example\"]\nprimaries = [\"192.0.2.99\"]\n[secondaries.\"signed.example\"]\n\
+                       primaries = [\"192.0.2.99\"]\nkey = \"xfr\"\n[secondaries.\"other.example\"]\nprimaries = [\"192.0.2.98\"]\n";
+    let snapshot = snapshot(&(config("[]") + secondaries), &[ZONE]);
+    let notify = |apex: &str, is_signed: bool| {
+        let mut wire = message(&[(apex, rtype::SOA, 1)]);
+        wire[2] = 0x24;
+        let mut session = is_signed.then(|| Session::request(xfr(), &mut wire, NOW));
+        let Exchange::Reply { message, notified, .. } = ask(&snapshot, &wire, Transport::Udp) else { panic!("reply") };
+        if let Some(session) = &mut session {
+            assert!(session.check(&message, NOW).is_ok());
+        }
+        (rcode(&message), notified.map(|apex| apex.to_string()))
+    };
+    assert_eq!(notify("copy.example", false), (0, Some("copy.example.".to_owned())));
+    assert_eq!(notify("signed.example", true), (0, Some("signed.example.".to_owned())));
+    for (apex, is_signed) in [("signed.example", false), ("other.example", false), ("example.org", true)] {
+        let (rcode, notified) = notify(apex, is_signed);
+        assert!(rcode != 0 && notified.is_none(), "{apex}");
+    }
+}

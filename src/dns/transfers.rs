@@ -2,11 +2,17 @@
 //!
 //! Everything has a limit: transfers at once, the wait for one's turn, the time that a peer may take for a message and for the whole zone.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
-    sync::Semaphore,
+    sync::{Notify, Semaphore},
     time::timeout,
 };
 use tracing::{info, warn};
@@ -22,6 +28,7 @@ use super::{
     tsig::TsigError,
 };
 use crate::{
+    name::Name,
     observe::{Observed, Sample},
     snapshot::Snapshot,
 };
@@ -46,6 +53,34 @@ pub(super) struct Transfers {
     messages: Counter,
     tsig_errors: [Counter; TsigError::ALL.len()],
     notifies: [Counter; NotifyOutcome::ALL.len()],
+    notified: Counter,
+    refreshes: [Counter; RefreshOutcome::ALL.len()],
+    /// Who looks after a secondary zone, by its name; never held across a wait.
+    followers: Mutex<HashMap<Name, Arc<Notify>>>,
+}
+
+/// What came of asking the primaries of a secondary zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefreshOutcome {
+    /// They have nothing newer.
+    Current,
+    /// A newer zone is in service now.
+    Transferred,
+    /// None of them was of use.
+    Failed,
+}
+
+impl RefreshOutcome {
+    /// All of them.
+    const ALL: [RefreshOutcome; 3] = [Self::Current, Self::Transferred, Self::Failed];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Transferred => "transferred",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 impl Default for Transfers {
@@ -59,6 +94,9 @@ impl Default for Transfers {
             messages: Counter::default(),
             tsig_errors: Default::default(),
             notifies: Default::default(),
+            notified: Counter::default(),
+            refreshes: Default::default(),
+            followers: Mutex::default(),
         }
     }
 }
@@ -73,6 +111,32 @@ impl Transfers {
 }
 
 impl Transfers {
+    /// Who is woken when a primary says that zone `apex` has changed.
+    pub(super) fn follow(&self, apex: &Name) -> Arc<Notify> {
+        let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        followers.entry(apex.clone()).or_default().clone()
+    }
+
+    /// Nobody looks after `apex` any more.
+    pub(super) fn forget(&self, apex: &Name) {
+        self.followers.lock().unwrap_or_else(PoisonError::into_inner).remove(apex);
+    }
+
+    fn wake(&self, notified: Option<&Name>) {
+        let Some(apex) = notified else { return };
+        self.notified.add(1);
+        if let Some(follower) = self.followers.lock().unwrap_or_else(PoisonError::into_inner).get(apex) {
+            follower.notify_one();
+        }
+    }
+
+    /// Counts what came of asking a primary.
+    pub(super) fn count_refresh(&self, outcome: RefreshOutcome) {
+        if let Some((counter, _)) = self.refreshes.iter().zip(RefreshOutcome::ALL).find(|(_, each)| *each == outcome) {
+            counter.add(1);
+        }
+    }
+
     /// Counts what came of a NOTIFY.
     pub(super) fn count_notify(&self, outcome: NotifyOutcome) {
         if let Some((counter, _)) = self.notifies.iter().zip(NotifyOutcome::ALL).find(|(_, each)| *each == outcome) {
@@ -99,6 +163,13 @@ impl Observed for Transfers {
             let help = "Secondaries told that a zone has changed";
             samples.push(Sample::counter("fingerpost_dns_notifies_total", help, labels, counter.get()));
         }
+        let help = "NOTIFY messages of primaries that were heeded";
+        samples.push(Sample::counter("fingerpost_dns_notified_total", help, Vec::new(), self.notified.get()));
+        for (outcome, counter) in RefreshOutcome::ALL.into_iter().zip(&self.refreshes) {
+            let labels = vec![("outcome", outcome.as_str().to_owned())];
+            let help = "Looks at the primaries of secondary zones";
+            samples.push(Sample::counter("fingerpost_dns_refreshes_total", help, labels, counter.get()));
+        }
         for (error, counter) in TsigError::ALL.into_iter().zip(&self.tsig_errors) {
             let labels = vec![("error", error.as_str().to_owned())];
             let help = "Messages refused for their signature";
@@ -116,7 +187,8 @@ pub(super) fn step(
     out: &mut [u8],
 ) -> Step {
     match exchange(snapshot, wire, circumstances) {
-        Exchange::Reply { message, outcome, tsig_error } => {
+        Exchange::Reply { message, outcome, tsig_error, notified } => {
+            transfers.wake(notified.as_ref());
             if let Some(error) = tsig_error {
                 transfers.count_tsig_error(error);
             }
@@ -155,7 +227,8 @@ pub(super) async fn converse(
             counters.count(&Step::Drop(reason));
             After::Close
         }
-        Exchange::Reply { message, outcome, tsig_error } => {
+        Exchange::Reply { message, outcome, tsig_error, notified } => {
+            transfers.wake(notified.as_ref());
             counters.count(&Step::Send { n_octets: message.len(), outcome });
             if let Some(error) = tsig_error {
                 transfers.count_tsig_error(error);

@@ -69,13 +69,6 @@ pub(super) fn open(message: &[u8]) -> Result<Opening<'_>, Malformed> {
     Ok(Opening { header, counts, question, records: Records { message, at, left, is_broken: false } })
 }
 
-impl Records<'_> {
-    /// Where the next record starts; after the last one, the end of the message.
-    pub(super) fn at(&self) -> usize {
-        self.at
-    }
-}
-
 impl<'m> Iterator for Records<'m> {
     type Item = Result<Record<'m>, Malformed>;
 

@@ -105,6 +105,15 @@ impl Zone {
         scan::scan(path, text).zone
     }
 
+    /// Reads the zone in `text` as a primary has sent it: what breaks the rules of a zone is a warning here as far as it can be served, records
+    /// outside of the zone are left out, and of different TTLs in one RRset the least counts.
+    ///
+    /// # Errors
+    /// As for [`from_text`](Self::from_text), but fewer.
+    pub fn from_transfer(path: &Path, text: &str) -> Result<(Zone, Diagnostics), Diagnostics> {
+        scan::scan_as(path, text, true).zone
+    }
+
     /// The zone's topmost name.
     pub fn apex(&self) -> &Name {
         &self.apex

@@ -876,3 +876,74 @@ fn endless_mistakes_are_counted_in_the_end() {
     let found = findings(&toml);
     assert!(found.ends_with("\n\nerror: and 3000 more findings like these"), "{}", &found[found.len() - 200..]);
 }
+
+#[test]
+fn secondaries_need_a_name_and_primaries() {
+    check(
+        r#"
+version = 1
+[dns]
+listen = []
+notify = ["ns2.example.org", "0.0.0.0"]
+[secondaries."example.org"]
+[secondaries."example.com"]
+primaries = []
+key = "xfr"
+[secondaries."a..b"]
+primaries = ["192.0.2.1"]
+[secondaries."example.net"]
+primaries = ["192.0.2.1", "192.0.2.2:53 key:xfr"]
+primary = "192.0.2.3"
+"#,
+        r#"
+error: `ns2.example.org` is no address of a nameserver
+ --> fingerpost.toml:4:11
+  |
+4 | notify = ["ns2.example.org", "0.0.0.0"]
+  |           ^^^^^^^^^^^^^^^^^
+hint: such as `192.0.2.54`, `192.0.2.54:5300`, `[2001:db8::54]:53` or `192.0.2.54 key:NAME`
+
+error: `0.0.0.0` is no address of a nameserver
+ --> fingerpost.toml:4:30
+  |
+4 | notify = ["ns2.example.org", "0.0.0.0"]
+  |                              ^^^^^^^^^
+hint: such as `192.0.2.54`, `192.0.2.54:5300`, `[2001:db8::54]:53` or `192.0.2.54 key:NAME`
+
+error: `primaries` is missing in this secondary zone
+ --> fingerpost.toml:5:1
+  |
+5 | [secondaries."example.org"]
+  | ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+hint: such as `primaries = ["192.0.2.1"]`
+
+error: unknown key `xfr`
+ --> fingerpost.toml:8:7
+  |
+8 | key = "xfr"
+  |       ^^^^^
+hint: this file has no keys
+
+error: `a..b` is not the name of a zone: name has an empty label
+ --> fingerpost.toml:9:14
+  |
+9 | [secondaries."a..b"]
+  |              ^^^^^^
+hint: such as `[secondaries."example.org"]`
+
+error: unknown key `xfr`
+  --> fingerpost.toml:12:27
+   |
+12 | primaries = ["192.0.2.1", "192.0.2.2:53 key:xfr"]
+   |                           ^^^^^^^^^^^^^^^^^^^^^^
+hint: this file has no keys
+
+error: unknown key `primary` in this secondary zone
+  --> fingerpost.toml:13:1
+   |
+13 | primary = "192.0.2.3"
+   | ^^^^^^^
+hint: did you mean `primaries`?
+"#,
+    );
+}

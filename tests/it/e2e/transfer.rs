@@ -1,9 +1,11 @@
 //! Zones that go from server to server: what `dig AXFR` sees, and Knot, NSD and BIND as secondaries and as primaries.
 
+use std::{fs, net::SocketAddr};
+
 use super::{
     nameserver::{KEY, Kind, Nameserver, Role},
     server::{HEAD, Server, Site},
-    tools::{SOON, becomes, dig, rcode, within},
+    tools::{SOON, becomes, dig, free_port, own_ip, rcode, within},
 };
 
 /// A zone with everything that a transfer must not lose.
@@ -188,20 +190,7 @@ fn knot_nsd_and_bind_load_our_zone_answer_the_same_and_hear_of_changes() {
         let mut secondary = Nameserver::new(kind, Role::Secondary(ours));
         secondary.start();
         secondary.wait_for_serial(1);
-        for question in QUESTIONS {
-            let sections = |shown: &str| {
-                let mut lines: Vec<String> =
-                    shown.lines().filter(|line| !line.starts_with(';') && !line.is_empty()).map(words).collect();
-                // Knot keeps no capitals.
-                lines.iter_mut().for_each(|line| line.make_ascii_lowercase());
-                lines.sort();
-                (rcode(shown).to_owned(), lines)
-            };
-            // What is beside the answer is for each server to choose, unless it is a referral.
-            let less = if question.contains(".sub.") { "" } else { "+noauthority +noadditional" };
-            let question = format!("{question} +norec +nocmd +nostats {less}");
-            assert_eq!(sections(&secondary.dig(&question)), sections(&dig(ours, &question)), "{kind:?}: {question}");
-        }
+        check_same(secondary.address, ours);
         let pool = secondary.dig("www.example.org A +short");
         let mut pool: Vec<&str> = pool.lines().collect();
         pool.sort_unstable();
@@ -221,4 +210,95 @@ fn knot_nsd_and_bind_load_our_zone_answer_the_same_and_hear_of_changes() {
         Some(n_answered) if n_answered >= 3.0 => Ok(()),
         other => Err(format!("{other:?}")),
     });
+}
+
+/// Asks both all [`QUESTIONS`].
+#[track_caller]
+fn check_same(left: SocketAddr, right: SocketAddr) {
+    let sections = |shown: &str| {
+        let mut lines: Vec<String> =
+            shown.lines().filter(|line| !line.starts_with(';') && !line.is_empty()).map(words).collect();
+        // Knot keeps no capitals.
+        lines.iter_mut().for_each(|line| line.make_ascii_lowercase());
+        lines.sort();
+        (rcode(shown).to_owned(), lines)
+    };
+    for question in QUESTIONS {
+        // What is beside the answer is for each server to choose, unless it is a referral.
+        let less = if question.contains(".sub.") { "" } else { "+noauthority +noadditional" };
+        let question = format!("{question} +norec +nocmd +nostats {less}");
+        assert_eq!(sections(&dig(left, &question)), sections(&dig(right, &question)), "{question}");
+    }
+}
+
+/// A server without zones of its own, and a primary of `example.org` that is not started yet.
+fn site_and_primary(kind: Kind, zone: &str) -> (Site, SocketAddr, Nameserver) {
+    let ip = own_ip();
+    let ours = SocketAddr::from((ip, free_port(ip)));
+    let primary = Nameserver::new(kind, Role::Primary(ours));
+    primary.write_zone(zone);
+    let secondaries =
+        format!("[secondaries.\"example.org\"]\nprimaries = [\"{}\"]\nkey = \"{}\"\n", primary.address, KEY.0);
+    let config = config("").replacen("127.0.0.1:0", &ours.to_string(), 1) + &secondaries;
+    let site = Site::new(&config, ZONE);
+    fs::remove_file(site.path("zones/example.org.zone")).expect("zone");
+    (site, ours, primary)
+}
+
+#[track_caller]
+fn wait_for_serial(server: SocketAddr, serial: u32) {
+    within(SOON * 2, || {
+        let shown = dig(server, "example.org SOA +norec");
+        if shown.contains(&format!(" {serial} ")) { Ok(()) } else { Err(shown) }
+    });
+}
+
+#[test]
+fn we_follow_knot_nsd_and_bind_and_serve_from_disk_without_them() {
+    let zone = ZONE.replace("POOL  web", "A 192.0.2.1");
+    for kind in Kind::ALL {
+        let (site, ours, mut primary) = site_and_primary(kind, &zone);
+        let server = site.start();
+        assert_eq!(rcode(&dig(ours, "www.example.org A")), "SERVFAIL", "{kind:?}: not there yet");
+        primary.start();
+        wait_for_serial(ours, 1);
+        check_same(ours, primary.address);
+        // Its refresh timer is an hour: only NOTIFY makes us look.
+        primary.write_zone(&zone.replace("hostmaster 1 ", "hostmaster 2 ").replace("192.0.2.7", "192.0.2.8"));
+        primary.reload();
+        wait_for_serial(ours, 2);
+        assert!(dig(ours, "static.example.org A").contains("192.0.2.8"), "{kind:?}");
+        assert!(server.metric("fingerpost_dns_notified_total") > Some(0.0), "{kind:?}");
+        assert!(server.metric("fingerpost_dns_refreshes_total{outcome=\"transferred\"}") >= Some(2.0), "{kind:?}");
+        let status = site.json("status");
+        let shown = &status["zones"][0];
+        assert_eq!((shown["apex"].as_str(), shown["serial"].as_u64()), (Some("example.org."), Some(2)), "{shown}");
+        assert_eq!(shown["secondary"]["primary"].as_str(), Some(&*primary.address.to_string()), "{shown}");
+        assert!(site.tell("status").contains("secondary of "), "{}", site.tell("status"));
+        primary.stop();
+        server.stop();
+        let server = site.start();
+        assert!(dig(ours, "static.example.org A").contains("192.0.2.8"), "{kind:?}: at once, from disk");
+        server.stop();
+    }
+}
+
+#[test]
+fn secondary_zone_expires_and_comes_back_with_its_primary() {
+    let zone = ZONE.replace("POOL  web", "A 192.0.2.1").replace("3600 600 1209600", "1 1 3");
+    let (site, ours, mut primary) = site_and_primary(Kind::Nsd, &zone);
+    let server = site.start();
+    primary.start();
+    wait_for_serial(ours, 1);
+    primary.stop();
+    becomes(SOON, "SERVFAIL".to_owned(), || rcode(&dig(ours, "static.example.org A")).to_owned());
+    assert!(site.tell("status").contains("EXPIRED"), "{}", site.tell("status"));
+    primary.start();
+    becomes(SOON, "NOERROR".to_owned(), || rcode(&dig(ours, "static.example.org A")).to_owned());
+    site.edit("fingerpost.toml", "[secondaries.", "[tsig.other]\nsecret = \"c2VjcmV0\"\n#");
+    site.edit("fingerpost.toml", "primaries = ", "#");
+    site.edit("fingerpost.toml", "\nkey = ", "\n#");
+    site.tell("reload");
+    becomes(SOON, "REFUSED".to_owned(), || rcode(&dig(ours, "static.example.org A")).to_owned());
+    server.stop();
 }
