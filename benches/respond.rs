@@ -4,11 +4,11 @@
 //! no order: what memory costs is in it.
 
 #![allow(missing_docs, reason = "criterion's macros write functions without")]
-#![allow(clippy::expect_used, reason = "a benchmark that cannot run says so and ends")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a benchmark that cannot run says so and ends")]
 
 mod fixture;
 
-use std::{hint::black_box, net::SocketAddr};
+use std::{hint::black_box, net::SocketAddr, time::Duration};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use fingerpost::{
@@ -57,7 +57,7 @@ fn bench(criterion: &mut Criterion<CpuTime>) {
 
 fn ask(snapshot: &Snapshot, wire: &[u8], out: &mut [u8]) -> Step {
     let peer = SocketAddr::from(([192, 0, 2, 200], 4711));
-    respond(black_box(snapshot), black_box(wire), peer, Transport::Udp, 0, out)
+    respond(black_box(snapshot), black_box(wire), peer, Transport::Udp, Duration::ZERO, 0, out)
 }
 
 /// What is measured must be what it is called.

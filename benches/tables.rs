@@ -1,7 +1,7 @@
 //! What is built before anything is answered, and the lookups in it: geo tables, affinity tables, zones.
 
 #![allow(missing_docs, reason = "criterion's macros write functions without")]
-#![allow(clippy::expect_used, reason = "a benchmark that cannot run says so and ends")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a benchmark that cannot run says so and ends")]
 
 mod fixture;
 

@@ -80,14 +80,7 @@ impl Name {
 
     /// Whether this name is `ancestor` or below it.
     pub fn is_within(&self, ancestor: &Name) -> bool {
-        let mut name = Some(&self.0[..]);
-        while let Some(wire) = name {
-            if wire == &ancestor.0[..] {
-                return true;
-            }
-            name = parent(wire);
-        }
-        false
+        is_within(&self.0, &ancestor.0)
     }
 
     /// The name without its first label; `None` for the root.
@@ -116,6 +109,18 @@ pub fn parent(wire: &[u8]) -> Option<&[u8]> {
         Some((&length, tail)) if length > 0 => tail.get(usize::from(length)..),
         _ => None,
     }
+}
+
+/// Whether the uncompressed name `wire` is `ancestor` or below it; both in lower case.
+pub fn is_within(wire: &[u8], ancestor: &[u8]) -> bool {
+    let mut name = Some(wire);
+    while let Some(suffix) = name.filter(|suffix| suffix.len() >= ancestor.len()) {
+        if suffix == ancestor {
+            return true;
+        }
+        name = parent(suffix);
+    }
+    false
 }
 
 /// Octets of the labels in `text` without a root label, lower case, and whether it ended with a dot.

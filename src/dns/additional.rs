@@ -20,7 +20,7 @@ const OPTIONAL_MAX: usize = 16;
 pub(super) fn add_glue<'s>(zone: &'s Zone, cut: &[u8], servers: Rrset<'s>, answer: &mut Answer<'s>) {
     for target in servers.rdatas() {
         let Some(folded) = FoldedName::fold(target) else { continue };
-        if is_within(folded.as_wire(), cut) {
+        if name::is_within(folded.as_wire(), cut) {
             push_addresses(zone.node(folded.as_wire()), Owner::Stored(target), answer, usize::MAX);
         }
     }
@@ -28,7 +28,7 @@ pub(super) fn add_glue<'s>(zone: &'s Zone, cut: &[u8], servers: Rrset<'s>, answe
     let most = answer.additional.len() + OPTIONAL_MAX;
     for target in servers.rdatas() {
         let Some(folded) = FoldedName::fold(target) else { continue };
-        if !is_within(folded.as_wire(), cut) {
+        if !name::is_within(folded.as_wire(), cut) {
             push_addresses(zone.node(folded.as_wire()), Owner::Stored(target), answer, most);
         }
     }
@@ -59,7 +59,7 @@ pub(super) fn add_addresses<'s>(
             continue;
         }
         let Some(folded) = FoldedName::fold(target) else { continue };
-        let is_in_zone = is_within(folded.as_wire(), zone.apex().as_wire());
+        let is_in_zone = name::is_within(folded.as_wire(), zone.apex().as_wire());
         if is_in_zone && let Found::Exact(found) = zone.find(folded.as_wire()) {
             push_addresses(Some(found), Owner::Stored(target), answer, OPTIONAL_MAX);
         }
@@ -80,16 +80,4 @@ fn push_addresses<'s>(node: Option<Node<'s>>, owner: Owner<'s>, answer: &mut Ans
             answer.additional.push(Entry { owner, ttl: rrset.ttl, content: Content::Stored(rrset) });
         }
     }
-}
-
-/// Whether `name` is `ancestor` or below it; both in lower case.
-fn is_within(name: &[u8], ancestor: &[u8]) -> bool {
-    let mut at = Some(name);
-    while let Some(suffix) = at.filter(|suffix| suffix.len() >= ancestor.len()) {
-        if suffix == ancestor {
-            return true;
-        }
-        at = name::parent(suffix);
-    }
-    false
 }

@@ -94,6 +94,8 @@ pub enum Kind {
     FormErr,
     /// An unknown opcode.
     NotImp,
+    /// NOTIFY or UPDATE from who may not send it, a bad signature, or a transfer of a zone that is not here.
+    NotAuth,
     /// An unknown EDNS version.
     BadVers,
     /// A client that asks for nothing but a cookie, or that must get one first.
@@ -104,7 +106,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 15] = [
         Self::Static,
         Self::Pool,
         Self::Referral,
@@ -116,6 +118,7 @@ impl Kind {
         Self::ServFail,
         Self::FormErr,
         Self::NotImp,
+        Self::NotAuth,
         Self::BadVers,
         Self::Cookie,
         Self::Slip,
@@ -135,6 +138,7 @@ impl Kind {
             Self::ServFail => "servfail",
             Self::FormErr => "formerr",
             Self::NotImp => "notimp",
+            Self::NotAuth => "notauth",
             Self::BadVers => "badvers",
             Self::Cookie => "cookie",
             Self::Slip => "slip",
@@ -293,7 +297,7 @@ pub fn client_of(query: &Query<'_>, peer: std::net::IpAddr, random: u64, turn: T
     Client { address, prefix, via: Via::Dns(family), random, turn, most: ADDRESSES_MAX }
 }
 
-/// `CH TXT`: version and name of this server (RFC 4892). Everything else in class CH is refused.
+/// `CH TXT`: version and name of this server (RFC 4892), without AA since they are of no zone. Everything else in class CH is refused.
 fn identify<'s>(snapshot: &'s Snapshot, query: &Query<'_>, answer: &mut Answer<'s>) {
     let text = match query.qname() {
         b"\x07version\x04bind\0" | b"\x07version\x06server\0" => &snapshot.identity.version,
@@ -302,7 +306,6 @@ fn identify<'s>(snapshot: &'s Snapshot, query: &Query<'_>, answer: &mut Answer<'
     };
     let (Some(text), rtype::TXT | ANY) = (text, query.qtype) else { return };
     answer.rcode = Rcode::NoError;
-    answer.is_authoritative = true;
     answer.kind = Kind::Chaos;
     let owner = Owner::Question { octets: query.qname().len() };
     answer.answers.push(Entry { owner, ttl: Ttl::default(), content: Content::Text(text) });

@@ -7,10 +7,11 @@ use super::{
     query::{FoldedName, Query},
 };
 use crate::{
+    name,
     select::{Client, WhenEmpty, select},
     snapshot::Snapshot,
     types::Ttl,
-    zone::{Found, Node, Rrset, ServedZone, rtype},
+    zone::{Found, Node, Rrset, ServedZone, Zone, rtype},
 };
 
 /// Record type HINFO.
@@ -51,8 +52,11 @@ pub(super) fn follow<'s>(snapshot: &'s Snapshot, query: &Query<'_>, client: &Cli
             return;
         }
         let Some(name) = FoldedName::fold(walk.answer.name(walk.owner, query)) else { return };
-        // What is not served here is for the resolver to ask elsewhere.
-        let Some(served) = zone_for(snapshot, name.as_wire(), query.qtype) else { return };
+        // What lies in another zone, even one that is served here, a resolver must ask for again whatever is said beside this (RFC 5452 §6):
+        // a pool would take a turn for nobody.
+        if !name::is_within(name.as_wire(), served.zone.apex().as_wire()) {
+            return;
+        }
         next = walk.step(served, name.as_wire());
     }
 }
@@ -69,6 +73,11 @@ fn zone_for<'s>(snapshot: &'s Snapshot, name: &[u8], qtype: u16) -> Option<&'s S
         return Some(above);
     }
     Some(served)
+}
+
+/// Whether the zone has keys (RFC 4035 §2.1).
+fn is_signed(zone: &Zone) -> bool {
+    zone.node(zone.apex().as_wire()).is_some_and(|apex| apex.rrset(rtype::DNSKEY).is_some())
 }
 
 impl<'s> Walk<'s, '_, '_> {
@@ -161,7 +170,9 @@ impl<'s> Walk<'s, '_, '_> {
         let owner = self.owner.suffix(owner_octets);
         let Some(servers) = cut.rrset(rtype::NS) else { return };
         self.answer.authority.push(Entry { owner, ttl: servers.ttl, content: Content::Stored(servers) });
+        // In a zone that is not signed DS proves nothing, and is only for those who ask for it.
         if self.query.edns.is_some_and(|edns| edns.is_dnssec_ok)
+            && is_signed(&served.zone)
             && let Some(ds) = cut.rrset(rtype::DS)
         {
             self.answer.authority.push(Entry { owner, ttl: ds.ttl, content: Content::Stored(ds) });

@@ -90,7 +90,7 @@ pub(super) fn exchange(snapshot: &Arc<Snapshot>, wire: &[u8], circumstances: Cir
         }
         Checked::Malformed => error_reply(wire, Rcode::FormErr, Kind::FormErr, circumstances, None),
         Checked::Refused(refusal) => {
-            let reply = error_reply(wire, Rcode::NotAuth, Kind::Refused, circumstances, None);
+            let reply = error_reply(wire, Rcode::NotAuth, Kind::NotAuth, circumstances, None);
             let Exchange::Reply { mut message, outcome, .. } = reply else { return reply };
             refusal.append(&mut message, circumstances.now.as_secs());
             Exchange::Reply { message, outcome, tsig_error: Some(refusal.error), notified: None }
@@ -127,7 +127,7 @@ fn exchange_unsigned(
     }
     let served = Name::from_wire(query.qname()).ok().and_then(|name| snapshot.zones.get(&name));
     let Some(served) = served else {
-        return error_reply(wire, Rcode::NotAuth, Kind::Refused, circumstances, session);
+        return error_reply(wire, Rcode::NotAuth, Kind::NotAuth, circumstances, session);
     };
     if served.is_expired {
         return error_reply(wire, Rcode::ServFail, Kind::ServFail, circumstances, session);

@@ -4,8 +4,10 @@
 pub const HEADER_OCTETS: usize = 12;
 /// The opcode of ordinary queries.
 pub const QUERY: u8 = 0;
-/// The opcode of NOTIFY (RFC 1996 §4.5).
+/// The opcode of NOTIFY (RFC 1996).
 pub const NOTIFY: u8 = 4;
+/// The opcode of dynamic updates (RFC 2136).
+pub const UPDATE: u8 = 5;
 
 /// Id and flags of a query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

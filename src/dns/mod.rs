@@ -1,7 +1,7 @@
 //! Authoritative DNS: [`query`] parses bytes, [`answer`] decides what they mean, [`encode`] writes bytes; together they are [`respond`], and
 //! every transport calls just that.
 //!
-//! Up to [`respond`] everything is pure: no socket, clock, lock or log. [`serve_udp`], [`serve_tcp`] and those of [`encrypted`] carry and
+//! Up to [`respond`] everything is pure: no socket, clock, lock or log. [`serve_udp`], [`serve_tcp`] and those of `encrypted` carry and
 //! count. Zone transfers and signed messages (TSIG) go another way, by `exchange`. DNSSEC signs nothing here.
 
 mod additional;

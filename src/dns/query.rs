@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use super::{
     ecs::{Ecs, EcsError, parse_ecs},
-    header::{HEADER_OCTETS, Header, QUERY},
+    header::{Counts, HEADER_OCTETS, Header, NOTIFY, QUERY, UPDATE},
     options::{OPTION_COOKIE, OPTION_KEEPALIVE, OPTION_PADDING},
 };
 use crate::{
@@ -146,9 +146,12 @@ pub enum QueryError {
     /// No question but a COOKIE option: the client only wants a cookie (RFC 7873 §5.4). FORMERR where cookies are off.
     #[error("no question, but a cookie")]
     CookieOnly,
-    /// NOTIMP: an opcode other than QUERY.
-    #[error("opcode is not QUERY")]
+    /// NOTIMP: an opcode that is not known.
+    #[error("unknown opcode")]
     Opcode,
+    /// NOTAUTH: a change of a zone or news of one, which nobody may send.
+    #[error("nobody may notify or update")]
+    NotAllowed,
     /// BADVERS: an EDNS version other than 0 (RFC 6891 §6.1.3).
     #[error("EDNS version is not 0")]
     Version,
@@ -172,15 +175,15 @@ pub enum FormError {
     /// More than one OPT record (RFC 6891 §6.1.1).
     #[error("more than one OPT record")]
     SecondOpt,
+    /// An OPT record outside the additional section (RFC 6891 §6.1.1).
+    #[error("OPT record is not in the additional section")]
+    OptSection,
     /// An OPT record with an owner other than the root (RFC 6891 §6.1.2).
     #[error("OPT record is not at the root")]
     OptOwner,
     /// Options that do not fill the OPT record's data exactly.
     #[error("EDNS option has a bad length")]
     OptionLength,
-    /// More than one ECS option.
-    #[error("more than one ECS option")]
-    SecondEcs,
     /// A COOKIE option of a length that none can have (RFC 7873 §5.2.2).
     #[error("COOKIE option has a bad length")]
     CookieLength,
@@ -195,21 +198,34 @@ impl<'p> Query<'p> {
     /// # Errors
     /// [`Rejection`] says whether and how to reply.
     pub fn parse(wire: &'p [u8]) -> Result<Self, Rejection<'p>> {
+        let mut query = Self::unread();
+        query.read(wire)?;
+        Ok(query)
+    }
+
+    /// What [`read`](Self::read) fills in.
+    pub(super) fn unread() -> Self {
+        let (header, qname) = (Header::default(), FoldedName::root());
+        Self { header, question: &[], qtype: 0, qclass: 0, edns: None, qname }
+    }
+
+    /// [`parse`](Self::parse) without a copy: a query is large, and a returned one is moved. What was rejected leaves nothing of use.
+    pub(super) fn read(&mut self, wire: &'p [u8]) -> Result<(), Rejection<'p>> {
         let Some((header, counts, body)) = Header::parse(wire) else { return Err(Rejection::Drop(DropReason::Short)) };
         if header.is_response() {
             return Err(Rejection::Drop(DropReason::Response));
         }
         let reply = |question, edns, error: QueryError| Rejection::Reply { header, question, edns, error };
-        // What follows the header is another opcode's business, a bare header included (RFC 8906 §3.1.4).
         if header.opcode() != QUERY {
-            return Err(reply(&[], None, QueryError::Opcode));
+            return Err(reject_opcode(header, counts, body));
         }
-        if counts.questions == 0 && counts.additional > 0 {
+        if counts.questions == 0 {
             let mut opt = Opt::default();
             let read = opt.read_records(body, counts.answers, counts.authority, counts.additional);
-            if read.is_ok() && opt.edns.is_some_and(|edns| edns.cookie.is_some()) {
-                return Err(reply(&[], opt.edns, QueryError::CookieOnly));
-            }
+            let has_cookie = opt.edns.is_some_and(|edns| edns.cookie.is_some());
+            let error =
+                if read.is_ok() && has_cookie { QueryError::CookieOnly } else { FormError::QuestionCount.into() };
+            return Err(reply(&[], opt.edns, error));
         }
         if counts.questions != 1 {
             return Err(reply(&[], None, FormError::QuestionCount.into()));
@@ -219,9 +235,10 @@ impl<'p> Query<'p> {
         let mut opt = Opt::default();
         opt.read_records(rest, counts.answers, counts.authority, counts.additional)
             .map_err(|error| reply(octets, opt.edns, error))?;
-        // Last and right in its place: it is large, and every step that it is handed through copies it.
-        let Some(qname) = FoldedName::fold(name) else { return Err(reply(octets, opt.edns, FormError::Name.into())) };
-        Ok(Self { header, question: octets, qtype, qclass, edns: opt.edns, qname })
+        self.qname.set(name).ok_or_else(|| reply(octets, opt.edns, FormError::Name.into()))?;
+        (self.header, self.question, self.edns) = (header, octets, opt.edns);
+        (self.qtype, self.qclass) = (qtype, qclass);
+        Ok(())
     }
 
     /// A question that did not come in a message: `question` is name, type and class in wire form. `None` if it is not.
@@ -271,16 +288,25 @@ pub(super) struct FoldedName {
 const FOLDED_OCTETS: usize = NAME_OCTETS_MAX.next_multiple_of(8);
 
 impl FoldedName {
+    fn root() -> Self {
+        Self { octets: [0; FOLDED_OCTETS], n_octets: 1 }
+    }
+
     /// Folds an uncompressed name; `None` if it is longer than 255 octets.
-    #[inline]
     pub(super) fn fold(name: &[u8]) -> Option<Self> {
-        let n_octets = u8::try_from(name.len()).ok()?;
-        let mut octets = [0; FOLDED_OCTETS];
-        octets.get_mut(..name.len())?.copy_from_slice(name);
-        for word in octets.as_chunks_mut().0.iter_mut().take(name.len().div_ceil(8)) {
+        let mut folded = Self::root();
+        folded.set(name)?;
+        Some(folded)
+    }
+
+    /// Folds an uncompressed name into this one, which is the root's.
+    fn set(&mut self, name: &[u8]) -> Option<()> {
+        self.n_octets = u8::try_from(name.len()).ok()?;
+        self.octets.get_mut(..name.len())?.copy_from_slice(name);
+        for word in self.octets.as_chunks_mut().0.iter_mut().take(name.len().div_ceil(8)) {
             *word = fold_word(u64::from_le_bytes(*word)).to_le_bytes();
         }
-        Some(Self { octets, n_octets })
+        Some(())
     }
 
     /// The octets of the name.
@@ -304,6 +330,29 @@ impl std::fmt::Debug for FoldedName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         crate::name::write_wire(self.as_wire(), f)
     }
+}
+
+/// What a message of another opcode gets. NOTIFY and UPDATE ask for what nobody may do here; of all others it is only known that they are not
+/// known, so that what follows the question does not matter (RFC 8906 §3.1.4).
+fn reject_opcode(header: Header, counts: Counts, body: &[u8]) -> Rejection<'_> {
+    let is_known = matches!(header.opcode(), NOTIFY | UPDATE);
+    let error = if is_known { QueryError::NotAllowed } else { QueryError::Opcode };
+    let reply = |question, edns, error| Rejection::Reply { header, question, edns, error };
+    if counts.questions != 1 {
+        return reply(&[], None, if is_known { FormError::QuestionCount.into() } else { error });
+    }
+    let question = match Question::parse(body) {
+        Ok(question) => question,
+        Err(form) => return reply(&[], None, if is_known { form.into() } else { error }),
+    };
+    let mut opt = Opt::default();
+    let error = match opt.read_records(question.rest, counts.answers, counts.authority, counts.additional) {
+        Ok(()) => error,
+        Err(QueryError::Version) => QueryError::Version,
+        Err(form) if is_known => form,
+        Err(_) => error,
+    };
+    reply(question.octets, opt.edns, error)
 }
 
 struct Question<'p> {
@@ -336,7 +385,11 @@ impl Opt {
     fn read_records(&mut self, rest: &[u8], answers: u16, authority: u16, additional: u16) -> Result<(), QueryError> {
         let mut rest = rest;
         for _ in 0..u32::from(answers) + u32::from(authority) {
-            rest = Record::parse(rest)?.rest;
+            let record = Record::parse(rest)?;
+            rest = record.rest;
+            if record.rtype == OPT {
+                return Err(FormError::OptSection.into());
+            }
         }
         let mut version = 0;
         for _ in 0..additional {
@@ -380,7 +433,8 @@ impl Opt {
             let (option, rest) = rest.split_at_checked(usize::from(length)).ok_or(FormError::OptionLength)?;
             options = rest;
             match code {
-                OPTION_ECS if edns.ecs.is_some() => return Err(FormError::SecondEcs),
+                // Only the first one counts: nothing says that there may be but one.
+                OPTION_ECS if edns.ecs.is_some() => {}
                 OPTION_ECS => edns.ecs = Some(parse_ecs(option)?),
                 OPTION_NSID => edns.wants_nsid = true,
                 // Only the first one counts (RFC 7873 §5.2).

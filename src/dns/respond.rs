@@ -68,9 +68,10 @@ pub fn respond(
     random: u64,
     out: &mut [u8],
 ) -> Step {
-    let parsed = Query::parse(wire);
-    let (header, question, edns) = match &parsed {
-        Ok(query) => (query.header, query.question, query.edns),
+    let mut query = Query::unread();
+    let read = query.read(wire);
+    let (header, question, edns) = match &read {
+        Ok(()) => (query.header, query.question, query.edns),
         Err(Rejection::Reply { header, question, edns, .. }) => (*header, *question, *edns),
         Err(Rejection::Drop(reason)) => return Step::Drop(*reason),
     };
@@ -81,25 +82,25 @@ pub fn respond(
     // Who is connected, or shows our cookie, is not forged.
     if transport == Transport::Udp && cookie.status != CookieStatus::Good {
         if let Some(limit) = &protection.rate_limit {
-            let verdict = match &parsed {
-                Ok(query) => judge_rate(limit, snapshot, query, peer.ip(), now, random),
+            let verdict = match &read {
+                Ok(()) => judge_rate(limit, snapshot, &query, peer.ip(), now, random),
                 Err(_) => limit.judge(peer.ip(), Class::Error, &[], now, random),
             };
-            match (verdict, &parsed) {
+            match (verdict, &read) {
                 // An error is as small as a hint would be.
                 (Verdict::Free, _) | (Verdict::Slip, Err(_)) => {}
                 (Verdict::Tight, _) => out = shorten(out),
-                (Verdict::Slip, Ok(_)) => return reply.slip(out),
+                (Verdict::Slip, Ok(())) => return reply.slip(out),
                 (Verdict::Drop, _) => return Step::Drop(DropReason::RateLimit),
             }
         }
         let are_required = protection.cookies.as_ref().is_some_and(|cookies| cookies.are_required);
-        if are_required && cookie.status != CookieStatus::None && parsed.is_ok() {
+        if are_required && cookie.status != CookieStatus::None && read.is_ok() {
             return reply.empty(Rcode::BadCookie, Kind::Cookie, out);
         }
     }
-    match parsed {
-        Ok(query) => reply.answer(snapshot, &query, peer, random, out),
+    match read {
+        Ok(()) => reply.answer(snapshot, &query, peer, random, out),
         Err(Rejection::Reply { error, .. }) => reply.reject(error, out),
         Err(Rejection::Drop(reason)) => Step::Drop(reason),
     }
@@ -150,6 +151,7 @@ impl<'p> Reply<'p> {
             (QueryError::CookieOnly, CookieStatus::Bad) => (Rcode::BadCookie, Kind::Cookie),
             (QueryError::CookieOnly, CookieStatus::None) | (QueryError::Form(_), _) => (Rcode::FormErr, Kind::FormErr),
             (QueryError::Opcode, _) => (Rcode::NotImp, Kind::NotImp),
+            (QueryError::NotAllowed, _) => (Rcode::NotAuth, Kind::NotAuth),
             (QueryError::Version, _) => (Rcode::BadVers, Kind::BadVers),
         };
         self.empty(rcode, kind, out)
@@ -176,7 +178,8 @@ impl<'p> Reply<'p> {
 
     fn step(&self, encoded: Option<Encoded>, rcode: Rcode, kind: Kind, is_degraded: bool) -> Step {
         let Some(Encoded { n_octets, is_truncated }) = encoded else { return Step::Drop(DropReason::NoRoom) };
-        let is_answer = !matches!(kind, Kind::FormErr | Kind::NotImp | Kind::BadVers | Kind::Cookie | Kind::Slip);
+        let is_answer =
+            !matches!(kind, Kind::FormErr | Kind::NotImp | Kind::NotAuth | Kind::BadVers | Kind::Cookie | Kind::Slip);
         let has_ecs = is_answer && self.edns.is_some_and(|edns| edns.ecs.is_some());
         let outcome = Outcome { rcode, kind, is_truncated, is_degraded, has_ecs, cookie: self.cookie.status };
         Step::Send { n_octets, outcome }

@@ -338,12 +338,13 @@ fn geo_list<'s>(geo: &'s crate::snapshot::GeoMembers, client: &Client) -> Option
 /// has its share of the first places, and that is what the weights are about.
 fn round_robin(view: &View, turn: u64, room: usize) -> Order {
     let mut order = Order::new();
+    let first = view.sequence.at(turn);
+    if let Some(first) = first {
+        order.push(first);
+    }
     if room == 1 {
-        order.extend(view.sequence.at(turn));
         return order;
     }
-    let first = view.sequence.at(turn);
-    order.extend(first);
     let start = first.and_then(|first| view.candidates.iter().position(|&id| id == first)).map_or(0, |at| at + 1);
     let (before, after) = view.candidates.split_at_checked(start).unwrap_or((&[], &view.candidates));
     order.extend(after.iter().chain(before).copied().filter(|&id| Some(id) != first).take(room.saturating_sub(1)));

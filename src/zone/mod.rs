@@ -41,6 +41,7 @@ use crate::{
     types::Ttl,
 };
 use index::Index;
+use store::{Entry, Place};
 
 /// The record type that hands a name to a pool, as master files spell it. It has no number: it is never on the wire.
 pub const POOL: &str = "POOL";
@@ -142,7 +143,7 @@ impl Zone {
     /// The SOA.
     #[expect(clippy::expect_used, reason = "no zone is built without")]
     pub fn soa(&self) -> Rrset<'_> {
-        self.node(self.apex.as_wire()).and_then(|apex| apex.rrset(rtype::SOA)).expect("a zone has a SOA")
+        Entry::read(&self.names, Place::APEX).and_then(|apex| apex.node().rrset(rtype::SOA)).expect("a zone has a SOA")
     }
 
     /// The TTL of the SOA in negative answers: the lesser of its own TTL and MINIMUM (RFC 2308 §3, §5).

@@ -24,6 +24,7 @@ mod numbers {
     pub const DS: u16 = 43;
     pub const RRSIG: u16 = 46;
     pub const NSEC: u16 = 47;
+    pub const DNSKEY: u16 = 48;
     pub const HTTPS: u16 = 65;
 }
 pub use numbers::*;

@@ -208,7 +208,7 @@ pub(super) fn check_zone(
 }
 
 fn check_target(zone: &Zone, findings: &mut Findings<'_>, record: &Staged, owner: &[u8], target: &[u8]) {
-    if !is_within(target, zone.apex.as_wire()) {
+    if !name::is_within(target, zone.apex.as_wire()) {
         return;
     }
     let (kind, name) =
@@ -231,7 +231,7 @@ fn check_target(zone: &Zone, findings: &mut Findings<'_>, record: &Staged, owner
             findings.warning(record.spot, format!("nameserver `{name}` has no address"), hint);
         }
         // Below another delegation the address is for that one to know.
-        Found::Cut { .. } if !is_within(target, owner) || zone.node(target).is_some_and(has_address) => {}
+        Found::Cut { .. } if !name::is_within(target, owner) || zone.node(target).is_some_and(has_address) => {}
         Found::Cut { .. } => {
             let hint =
                 format!("add `{name} A` or `AAAA`: nobody can reach a nameserver below the name it serves without");
@@ -283,10 +283,6 @@ fn name_at(rtype: u16, rdata: &[u8]) -> usize {
 fn in_order<'r>(left: &'r Staged, right: &'r Staged) -> (&'r Staged, &'r Staged) {
     let place = |spot: Spot| (spot.file, spot.start);
     if place(left.spot) > place(right.spot) { (left, right) } else { (right, left) }
-}
-
-fn is_within(wire: &[u8], ancestor: &[u8]) -> bool {
-    std::iter::successors(Some(wire), |wire| name::parent(wire)).any(|wire| wire == ancestor)
 }
 
 fn shown(builder: &Builder, node: NodeId) -> String {

@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream, UdpSocket},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -16,6 +17,10 @@ const WINDOW: usize = 64;
 const CONNECTIONS_MAX: usize = 8;
 /// Wait for replies while there is another chance.
 const HASTE: Duration = Duration::from_millis(30);
+/// NSD sends a hundred errors a second and no more: so many packets at once...
+const PACE_PACKETS: usize = 16;
+/// ...take at least so long when silence is to mean something.
+const PACE: Duration = Duration::from_millis(180);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a reply that is sure to come; only a broken server makes anybody wait for so long.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,12 +36,20 @@ pub fn ask_udp(server: SocketAddr, packets: &[Vec<u8>], patience: Duration, n_at
     for attempt in 0..n_attempts {
         let missing: Vec<usize> = (0..packets.len()).filter(|&index| replies[index] == Reply::Silence).collect();
         let is_last = attempt + 1 == n_attempts;
-        for window in missing.chunks(WINDOW) {
+        if is_last && !missing.is_empty() {
+            thread::sleep(Duration::from_secs(1));
+        }
+        let (n_at_once, patience) = if is_last { (PACE_PACKETS, patience) } else { (WINDOW, HASTE.min(patience)) };
+        for window in missing.chunks(n_at_once) {
+            let started = Instant::now();
             for &index in window {
                 // An earlier refusal by ICMP is reported here; the missing reply says enough.
                 let _ = socket.send(&packets[index]);
             }
-            gather_udp(&socket, &by_id, window, &mut replies, if is_last { patience } else { HASTE.min(patience) });
+            gather_udp(&socket, &by_id, window, &mut replies, patience);
+            if is_last {
+                thread::sleep(PACE.saturating_sub(started.elapsed()));
+            }
         }
     }
     replies
@@ -100,6 +113,7 @@ fn pipeline(server: SocketAddr, packets: &[Vec<u8>], window: &[usize], replies: 
 pub fn ask_tcp_alone(server: SocketAddr, packets: &[Vec<u8>], patience: Duration) -> Vec<Reply> {
     let mut replies = Vec::with_capacity(packets.len());
     for window in packets.chunks(CONNECTIONS_MAX) {
+        let started = Instant::now();
         let streams: Vec<io::Result<TcpStream>> = window
             .iter()
             .map(|packet| {
@@ -110,6 +124,7 @@ pub fn ask_tcp_alone(server: SocketAddr, packets: &[Vec<u8>], patience: Duration
             .collect();
         let deadline = Instant::now() + patience;
         replies.extend(streams.into_iter().map(|stream| read_alone(stream, deadline)));
+        thread::sleep((PACE / 2).saturating_sub(started.elapsed()));
     }
     replies
 }

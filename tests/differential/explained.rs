@@ -5,8 +5,8 @@
 use crate::{
     judge::{Case, Essence, Meaning},
     message::TC,
-    name::Name,
     servers::Kind,
+    shape::Shape,
 };
 
 /// A kind of difference.
@@ -22,7 +22,11 @@ pub struct Explained {
 }
 
 const FORMERR: u16 = 1;
+const NOTIMP: u16 = 4;
+const NOTAUTH: u16 = 9;
 const BADVERS: u16 = 16;
+/// RD.
+const RD: u16 = 0x0100;
 /// CD.
 const CD: u16 = 0x0010;
 
@@ -39,19 +43,24 @@ pub const EXPLAINED: &[Explained] = &[
         },
     },
     Explained {
-        name: "BADVERS with options",
-        rfc: "RFC 6891 §6.1.3",
-        why: "Knot answers options of a version that it does not know, NSD clears DO",
+        name: "options beside an error",
+        rfc: "RFC 5001 §2.1, RFC 7871 §7.2.1, RFC 6891 §6.1.3",
+        why: "Knot and BIND answer NSID and ECS beside errors, even of an EDNS version that they do not know; NSD clears DO there",
         put_right: |_, _, theirs, ours| {
-            if let Some((theirs, ours)) = both(theirs, ours, BADVERS) {
-                theirs.opt.clone_from(&ours.opt);
+            for rcode in [FORMERR, NOTIMP, NOTAUTH, BADVERS] {
+                if let Some((theirs, ours)) = both(theirs, ours, rcode)
+                    && theirs.opt.is_some()
+                    && ours.opt.is_some()
+                {
+                    theirs.opt.clone_from(&ours.opt);
+                }
             }
         },
     },
     Explained {
         name: "FORMERR without OPT or question",
         rfc: "RFC 6891 §6.1.1",
-        why: "all of them leave out OPT where options cannot be read, which says that EDNS is not known here; NSD sends a bare header",
+        why: "all of them leave out OPT where options cannot be read, which says that EDNS is not known here; NSD sends a bare header without RD",
         put_right: |_, _, theirs, ours| {
             if let Some((theirs, ours)) = both(theirs, ours, FORMERR) {
                 if theirs.opt.is_none() {
@@ -59,6 +68,7 @@ pub const EXPLAINED: &[Explained] = &[
                 }
                 if theirs.question.is_empty() {
                     theirs.question.clone_from(&ours.question);
+                    theirs.flags |= ours.flags & RD;
                 }
             }
         },
@@ -74,14 +84,83 @@ pub const EXPLAINED: &[Explained] = &[
         },
     },
     Explained {
+        name: "NOTIMP without question or OPT",
+        rfc: "RFC 6891 §6.1.1",
+        why: "BIND leaves out the question, NSD is silent or echoes flags; Knot and we answer as to any query",
+        put_right: |_, _, theirs, ours| {
+            if let Some((theirs, ours)) = both(theirs, ours, NOTIMP)
+                && theirs.question.is_empty()
+            {
+                theirs.question.clone_from(&ours.question);
+            }
+        },
+    },
+    Explained {
+        name: "octets after the last record",
+        rfc: "RFC 1035 §4.1",
+        why: "NSD and BIND pass over them; a message is its five sections and nothing else",
+        put_right: |case, _, theirs, ours| {
+            if is_formerr(ours) && Shape::of(&case.query.packet).n_trailing > 0 {
+                *theirs = ours.clone();
+            }
+        },
+    },
+    Explained {
+        name: "OPT below the root",
+        rfc: "RFC 6891 §6.1.2",
+        why: "Knot passes over it, NSD is silent; the owner must be the root",
+        put_right: |case, _, theirs, ours| {
+            if is_formerr(ours) && Shape::of(&case.query.packet).opts.iter().any(|opt| !opt.is_at_root) {
+                *theirs = ours.clone();
+            }
+        },
+    },
+    Explained {
+        name: "malformed ECS",
+        rfc: "RFC 7871 §7.1.2",
+        why: "NSD does not know the option, Knot ignores a bad one, BIND allows some; it is FORMERR",
+        put_right: |case, _, theirs, ours| {
+            if is_formerr(ours) && Shape::of(&case.query.packet).has_bad_ecs() {
+                *theirs = ours.clone();
+            }
+        },
+    },
+    Explained {
+        name: "ECS is not known",
+        rfc: "RFC 7871 §7.2.1",
+        why: "NSD does not send the option back",
+        put_right: |_, kind, theirs, ours| {
+            if let (Kind::Nsd, Essence::Message(theirs), Essence::Message(ours)) = (kind, theirs, ours)
+                && let (Some(theirs), Some(ours)) = (&mut theirs.opt, &ours.opt)
+                && theirs.ecs.is_none()
+            {
+                theirs.ecs.clone_from(&ours.ecs);
+            }
+        },
+    },
+    Explained {
+        name: "glue made of a wildcard",
+        rfc: "RFC 1034 §4.3.3",
+        why: "Knot and NSD let a wildcard below a cut stand for the servers' addresses; a delegation cancels wildcards",
+        put_right: |case, _, theirs, _| {
+            if let Essence::Message(theirs) = theirs {
+                theirs.glue.retain(|(owner, rtype, _), _| case.universe.has_rrset(owner, *rtype));
+            }
+        },
+    },
+    Explained {
         name: "glue left out without TC",
         rfc: "RFC 9471 §3.1",
         why: "NSD and BIND send part of the glue of servers below the cut when not all fits, and do not set TC",
-        put_right: |_, _, theirs, ours| {
+        put_right: |case, _, theirs, ours| {
             let (Essence::Message(theirs), Essence::Message(ours)) = (theirs, ours) else { return };
-            let is_less = theirs.glue.len() < ours.glue.len()
-                && theirs.glue.iter().all(|(key, rrset)| ours.glue.get(key) == Some(rrset));
-            if is_less && theirs.authority == ours.authority && theirs.flags & TC == 0 {
+            if theirs.flags & TC != 0 || ours.rcode != theirs.rcode || !case.lacks_glue(theirs) {
+                return;
+            }
+            if ours.flags & TC != 0 {
+                theirs.flags |= TC;
+                (theirs.answer, theirs.authority, theirs.glue) = Default::default();
+            } else {
                 theirs.glue.clone_from(&ours.glue);
             }
         },

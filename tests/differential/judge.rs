@@ -129,6 +129,20 @@ impl Case<'_> {
         Essence::Message(Box::new(meaning))
     }
 
+    /// Whether a referral lacks addresses that the zone has for servers at or below the cut.
+    pub fn lacks_glue(&self, theirs: &Meaning) -> bool {
+        let servers =
+            theirs.authority.iter().filter(|((_, rtype, _), _)| *rtype == 2).flat_map(|((cut, ..), servers)| {
+                let names = servers.rdatas.iter().filter_map(|rdata| Name::from_wire(rdata));
+                names.filter(move |server| server.is_within(cut))
+            });
+        servers.into_iter().any(|server| {
+            TYPES_OF_ADDRESSES.iter().any(|&rtype| {
+                self.universe.has_rrset(&server, rtype) && !theirs.glue.contains_key(&(server.clone(), rtype, 1))
+            })
+        })
+    }
+
     fn is_any(&self) -> bool {
         self.query.question.as_ref().is_some_and(|question| question.rtype == QTYPE_ANY)
     }

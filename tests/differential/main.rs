@@ -17,6 +17,7 @@ mod message;
 mod name;
 mod queries;
 mod servers;
+mod shape;
 mod zones;
 
 use std::{
@@ -45,7 +46,7 @@ const SHOWN_MAX: usize = 400;
 /// Wait after the last reply before a packet is asked again or counts as unanswered.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// How often a packet is asked over UDP until it counts as unanswered.
-const N_ATTEMPTS: usize = 3;
+const N_ATTEMPTS: usize = 2;
 
 #[test]
 fn fixed_seed_gets_what_the_references_give() {

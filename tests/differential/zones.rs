@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use fastrand::Rng;
 
-use crate::name::{Name, OCTETS_MAX};
+use crate::{
+    message::type_number,
+    name::{Name, OCTETS_MAX},
+};
 
 /// Zones that are served together.
 pub struct Universe {
@@ -112,6 +115,14 @@ impl Universe {
             zone.rrsets.retain(|(owner, _), _| !dnames.iter().any(|dname| owner.folded().is_below(dname)));
         }
         Self { zones }
+    }
+
+    /// Whether there are records of this owner, in lower case, and type in any zone.
+    pub fn has_rrset(&self, owner: &Name, rtype: u16) -> bool {
+        let zones = self.zones.iter().filter(|zone| owner.is_within(&zone.apex));
+        zones
+            .flat_map(|zone| zone.rrsets.keys())
+            .any(|(other, other_type)| type_number(other_type) == rtype && other.folded() == *owner)
     }
 
     /// The zone that `name` is closest within.

@@ -2,7 +2,7 @@
 //!
 //! Each target reads `src/bin/NAME.rs`; a finding becomes a unit test beside the code that it was found in.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use domain::{
     base::{Message, ParsedName, Rtype},
@@ -18,6 +18,8 @@ use fingerpost::{
 };
 use jiff::Timestamp;
 
+/// When every query comes, since 1970.
+pub const NOW: Duration = Duration::from_secs(1_800_000_000);
 /// The file that zones are said to be read from: what they include is not there.
 pub const ZONE_PATH: &str = "/nonexistent/example.org.zone";
 

@@ -155,7 +155,7 @@ impl Nameserver {
             ),
         };
         format!(
-            "server:\n  ip-address: {ip}@{port}\n  server-count: 1\n  chroot: \"\"\n  username: \"\"\n  zonesdir: \"{folder}\"\n  \
+            "server:\n  ip-address: {ip}@{port}\n  server-count: 1\n  database: \"\"\n  chroot: \"\"\n  username: \"\"\n  zonesdir: \"{folder}\"\n  \
              pidfile: \"{folder}/pid\"\n  xfrdfile: \"{folder}/xfrd\"\n  xfrdir: \"{folder}\"\n  zonelistfile: \"{folder}/list\"\n  \
              xfrd-reload-timeout: 0\n  reuseport: no\n  verbosity: 2\n\
              remote-control:\n  control-enable: no\n\

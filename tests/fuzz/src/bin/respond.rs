@@ -14,7 +14,7 @@ use fingerpost::{
     dns::{Step, Transport, respond},
     snapshot::Snapshot,
 };
-use fingerpost_fuzz::{check_response, response_octets_max, rich_snapshot};
+use fingerpost_fuzz::{NOW, check_response, response_octets_max, rich_snapshot};
 use libfuzzer_sys::fuzz_target;
 
 static SNAPSHOT: LazyLock<Arc<Snapshot>> = LazyLock::new(rich_snapshot);
@@ -38,7 +38,9 @@ fuzz_target!(|input: &[u8]| {
         let out = &mut out[..room];
         out.fill(0xff);
         let random = u64::from(choice) << 56;
-        if let Step::Send { n_octets, outcome } = respond(&SNAPSHOT, wire, (peer, 53).into(), transport, random, out) {
+        if let Step::Send { n_octets, outcome } =
+            respond(&SNAPSHOT, wire, (peer, 53).into(), transport, NOW, random, out)
+        {
             let response = &out[..n_octets];
             check_response(wire, response, response_octets_max(wire, transport).min(room));
             assert_eq!(outcome.is_truncated, response[2] & 2 != 0, "TC");

@@ -14,7 +14,7 @@ use fingerpost::{
     dns::{Step, Transport, respond},
     zone::{Found, Zone, rtype},
 };
-use fingerpost_fuzz::{ZONE_PATH, check_response, snapshot_of};
+use fingerpost_fuzz::{NOW, ZONE_PATH, check_response, snapshot_of};
 use libfuzzer_sys::fuzz_target;
 
 /// Names of a zone that are looked at.
@@ -67,7 +67,7 @@ fuzz_target!(|text: &str| {
         wire.extend([0, 1, 0, 0, 41, 4, 208, 0, 0, 128, 0, 0, 0]);
         for (transport, octets_max) in [(Transport::Udp, 1232), (Transport::Tcp, 65_535)] {
             let peer = ([127, 0, 0, 1], 53).into();
-            match respond(&snapshot, &wire, peer, transport, 0, &mut out) {
+            match respond(&snapshot, &wire, peer, transport, NOW, 0, &mut out) {
                 Step::Send { n_octets, .. } => check_response(&wire, &out[..n_octets], octets_max),
                 Step::Drop(reason) => panic!("no answer: {reason:?}"),
             }
@@ -85,5 +85,4 @@ fn check_rdata(rtype: u16, rdata: &[u8]) {
     let mut parser = Parser::from_ref(rdata);
     let record = AllRecordData::<&[u8], ParsedName<&[u8]>>::parse_any_rdata(Rtype::from_int(rtype), &mut parser);
     assert!(record.is_ok(), "type {rtype}: {rdata:02x?}");
-
 }
