@@ -94,7 +94,7 @@ pub enum Kind {
     FormErr,
     /// An unknown opcode.
     NotImp,
-    /// NOTIFY or UPDATE from who may not send it, a bad signature, or a transfer of a zone that is not here.
+    /// NOTIFY, UPDATE or a zone transfer for what is no zone here, or by whom it is not allowed; a bad signature.
     NotAuth,
     /// An unknown EDNS version.
     BadVers,
@@ -283,10 +283,19 @@ impl<'s> Answer<'s> {
 pub fn answer<'s>(snapshot: &'s Snapshot, query: &Query<'_>, client: &Client, answer: &mut Answer<'s>) {
     match (query.qclass, query.qtype) {
         // Zone transfer is not for everybody, and not for UDP.
-        (CLASS_IN | CLASS_ANY, AXFR | IXFR) => {}
+        (CLASS_IN | CLASS_ANY, AXFR | IXFR) => refuse_transfer(snapshot, query, answer),
         (CLASS_IN | CLASS_ANY, _) => chain::follow(snapshot, query, client, answer),
         (CLASS_CH, _) => identify(snapshot, query, answer),
         _ => {}
+    }
+}
+
+/// What is no zone here cannot be transferred by anybody (RFC 5936 §2.2.1).
+fn refuse_transfer(snapshot: &Snapshot, query: &Query<'_>, answer: &mut Answer<'_>) {
+    let served = snapshot.zones.find(query.qname());
+    if served.is_none_or(|served| served.zone.apex().as_wire() != query.qname()) {
+        answer.rcode = Rcode::NotAuth;
+        answer.kind = Kind::NotAuth;
     }
 }
 

@@ -61,14 +61,14 @@ pub(super) fn follow<'s>(snapshot: &'s Snapshot, query: &Query<'_>, client: &Cli
     }
 }
 
-/// The zone that answers for `name`: the closest one, but for DS at an apex the one above if it is served here and delegates the name
-/// (RFC 4035 §3.1.4.1).
+/// The zone that answers for `name`: the closest one, but for DS at an apex the one above if it is served here and delegates the name or
+/// a name above it (RFC 4035 §3.1.4.1).
 fn zone_for<'s>(snapshot: &'s Snapshot, name: &[u8], qtype: u16) -> Option<&'s ServedZone> {
     let served = snapshot.zones.find(name)?;
     if qtype == rtype::DS
         && served.zone.apex().as_wire() == name
         && let Some(above) = snapshot.zones.find_above(served.zone.apex())
-        && matches!(above.zone.find(name), Found::Cut { is_owner: true, .. })
+        && matches!(above.zone.find(name), Found::Cut { .. })
     {
         return Some(above);
     }
@@ -153,7 +153,7 @@ impl<'s> Walk<'s, '_, '_> {
             return Next::Done;
         };
         self.answer.answers.push(Entry { owner: self.owner, ttl: dname.ttl, content: Content::MadeCname(made) });
-        if matches!(self.query.qtype, rtype::CNAME | ANY) {
+        if self.query.qtype == rtype::CNAME {
             return Next::Done;
         }
         self.owner = made;

@@ -116,8 +116,8 @@ fn rfc7873_5_4_and_rfc9619_a_cookie_can_be_asked_for_without_a_question() {
     {
         assert_eq!(ask(&on, &option(10, &hex(cookie))), format!("{rcode}{EDNS}\ncookie: {FRESH}"));
     }
-    assert_eq!(ask(&on, &option(3, b"")), "FORMERR");
-    assert_eq!(ask(&on, &option(10, b"\0")), "FORMERR");
+    assert_eq!(ask(&on, &option(3, b"")), format!("FORMERR{EDNS}"));
+    assert_eq!(ask(&on, &option(10, b"\0")), format!("FORMERR{EDNS}"));
     let off = snapshot(&config("cookies = false"), &[ZONE]);
     assert_eq!(ask(&off, &option(10, &hex(FRESH))), format!("FORMERR{EDNS}"));
 }

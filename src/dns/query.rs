@@ -13,6 +13,7 @@ use super::{
 use crate::{
     name::{LABEL_OCTETS_MAX, NAME_OCTETS_MAX},
     protect::cookie::{ClientCookie, ServerCookie},
+    zone::rtype,
 };
 
 /// Record type OPT (RFC 6891).
@@ -175,6 +176,9 @@ pub enum FormError {
     /// More than one OPT record (RFC 6891 §6.1.1).
     #[error("more than one OPT record")]
     SecondOpt,
+    /// An update of something else than a zone (RFC 2136 §2.3).
+    #[error("zone section of an update is not of type SOA")]
+    UpdateType,
     /// An OPT record outside the additional section (RFC 6891 §6.1.1).
     #[error("OPT record is not in the additional section")]
     OptSection,
@@ -347,6 +351,7 @@ fn reject_opcode(header: Header, counts: Counts, body: &[u8]) -> Rejection<'_> {
     };
     let mut opt = Opt::default();
     let error = match opt.read_records(question.rest, counts.answers, counts.authority, counts.additional) {
+        Ok(()) if header.opcode() == UPDATE && question.qtype != rtype::SOA => FormError::UpdateType.into(),
         Ok(()) => error,
         Err(QueryError::Version) => QueryError::Version,
         Err(form) if is_known => form,

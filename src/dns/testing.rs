@@ -331,6 +331,7 @@ fn rcode(number: u16) -> String {
         4 => "NOTIMP",
         5 => "REFUSED",
         6 => "YXDOMAIN",
+        9 => "NOTAUTH",
         16 => "BADVERS",
         23 => "BADCOOKIE",
         _ => panic!("rcode {number}"),

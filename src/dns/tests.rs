@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::{
     encode::{MESSAGE_OCTETS_MAX, Transport},
     explain_answer,
+    header::{NOTIFY, UPDATE},
     respond::{Step, respond},
     testing::{
         Asked, CONFIG, NOW, add_opt, ask, check, check_zones, exchange, length_octets, message, show, snapshot,
@@ -155,14 +156,18 @@ fn rfc2181_everything_at_and_below_the_topmost_cut_is_a_referral_without_aa() {
 }
 
 #[test]
-fn rfc4035_ds_at_the_cut_is_answered_by_the_parent() {
+fn rfc4035_2_4_and_3_1_4_1_ds_at_the_cut_is_the_parents_and_beside_a_referral_only_in_a_signed_zone() {
     zone("sub.example.org DS", "NOERROR aa\nSOA!");
     zone(
         "signed.example.org DS",
         "NOERROR aa\nanswer: signed.example.org. 300 DS 0001080200112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
     );
     zone("signed.example.org A", "NOERROR\nauthority: signed.example.org. 300 NS ns.example.net.");
-    zone(
+    let unsigned = "NOERROR\nauthority: signed.example.org. 300 NS ns.example.net.\nedns: 0 1232 do";
+    zone("signed.example.org A +do", unsigned);
+    let with_key = format!("{ZONE}@ DNSKEY 257 3 13 AQIDBAUG\n");
+    check(
+        &with_key,
         "signed.example.org A +do",
         "NOERROR
          authority: signed.example.org. 300 NS ns.example.net.
@@ -187,13 +192,17 @@ fn rfc4035_ds_is_the_parents_even_where_the_child_is_served_too() {
     check_zones(&zones, "www.sub.example.org A", "NOERROR aa\nanswer: www.sub.example.org. 300 A 192.0.2.99");
     let own = "authority: sub.example.org. 30 SOA ns.sub.example.org. h.sub.example.org. 7 1 1 1 30";
     check_zones(&[CHILD], "sub.example.org DS", &format!("NOERROR aa\n{own}"));
+    // A cut above the child's apex is the parent's to refer to, whoever is served beside it.
+    let above_a_cut = "$ORIGIN org.\n@ 60 SOA a b 1 1 1 1 1\n@ 60 NS ns.example.net.\nexample 60 NS ns.example.net.\n";
+    let referral = "NOERROR\nauthority: example.org. 60 NS ns.example.net.";
+    check_zones(&[above_a_cut, CHILD], "sub.example.org DS", referral);
     // A zone above that does not delegate the child has no say about it.
     let above = "$ORIGIN org.\n@ 60 SOA a b 1 1 1 1 1\n@ 60 NS ns.example.net.\n";
     check_zones(&[above, CHILD], "sub.example.org DS", &format!("NOERROR aa\n{own}"));
 }
 
 #[test]
-fn rfc1034_aliases_are_followed_within_and_across_our_zones() {
+fn rfc1034_3_6_2_aliases_are_followed_within_their_zone_and_no_further() {
     zone(
         "alias.example.org A",
         "NOERROR aa
@@ -204,8 +213,16 @@ fn rfc1034_aliases_are_followed_within_and_across_our_zones() {
         &[ZONE, CHILD],
         "back.sub.example.org A",
         "NOERROR aa
-         answer: back.sub.example.org. 300 CNAME www.example.org.
-         answer: www.example.org. 300 A 192.0.2.80",
+         answer: back.sub.example.org. 300 CNAME www.example.org.",
+    );
+    let to_child = "$ORIGIN example.org.\n@ 60 SOA a b 1 1 1 1 1\n@ 60 NS ns.example.net.\ndown 60 CNAME www.sub\nsub 60 NS ns.sub\nns.sub 60 A 192.0.2.90\n";
+    check_zones(
+        &[to_child, CHILD],
+        "down.example.org A",
+        "NOERROR aa
+         answer: down.example.org. 60 CNAME www.sub.example.org.
+         authority: sub.example.org. 60 NS ns.sub.example.org.
+         additional: ns.sub.example.org. 60 A 192.0.2.90",
     );
     zone("alias.example.org CNAME", "NOERROR aa\nanswer: alias.example.org. 300 CNAME svc.example.org.");
     zone("far.example.org A", "NOERROR aa\nanswer: far.example.org. 300 CNAME www.example.net.");
@@ -482,6 +499,16 @@ fn rfc7871_ecs_decides_who_the_client_is_whatever_the_peer() {
 }
 
 #[test]
+fn rfc7871_of_several_ecs_options_the_first_counts() {
+    let mut asked = Asked::new("near.example.org A");
+    let (first, second) = (b"\0\x08\0\x07\0\x01\x18\0\xc6\x33\x64", b"\0\x08\0\x04\0\x02\0\0");
+    add_opt(&mut asked.wire, 1232, [0; 4], &[&first[..], second].concat());
+    let response = show(&exchange(&snapshot(CONFIG, &[ZONE]), &asked).expect("response"));
+    assert_eq!(response.matches("answer:").count(), 2, "{response}");
+    assert!(response.contains("198.51.100.0/24"), "{response}");
+}
+
+#[test]
 fn rfc7871_malformed_ecs_is_formerr_with_opt_and_without_aa() {
     let options: [&[u8]; 14] = [
         b"\x00\x01\x21\x00\xc6\x33\x64\x00\x00",
@@ -583,12 +610,60 @@ fn rfc9619_any_number_of_questions_but_one_is_formerr() {
 #[test]
 fn rfc8906_unknown_opcode_is_notimp_even_with_a_bare_header() {
     let snapshot = snapshot(CONFIG, &[ZONE]);
-    for opcode in 1..16 {
-        for (n_questions, rest) in [(0, &b""[..]), (1, WWW), (1, b"\xff")] {
+    for opcode in (1..16).filter(|opcode| ![NOTIFY, UPDATE].contains(opcode)) {
+        for (n_questions, rest) in [(0, &b""[..]), (1, b"\xff"), (2, WWW)] {
             let asked = raw([opcode << 3, 0, 0, n_questions, 0, 0, 0, 0, 0, 0], rest);
             let response = exchange(&snapshot, &asked).expect("response");
             assert_eq!(response, [0x12, 0x34, 0x80 | opcode << 3, 4, 0, 0, 0, 0, 0, 0, 0, 0]);
         }
+        let asked = raw([opcode << 3, 0, 0, 1, 0, 0, 0, 0, 0, 0], WWW);
+        let response = exchange(&snapshot, &asked).expect("response");
+        assert_eq!(response, [&[0x12, 0x34, 0x80 | opcode << 3, 4, 0, 1, 0, 0, 0, 0, 0, 0], WWW].concat());
+    }
+}
+
+#[test]
+fn rfc6891_6_1_1_opt_is_in_the_response_to_any_opcode() {
+    let snapshot = snapshot(CONFIG, &[ZONE]);
+    let respond = |opcode: u8, opt: &[u8]| {
+        let asked = raw([opcode << 3, 0, 0, 1, 0, 0, 0, 0, 0, 1], &[WWW, opt].concat());
+        show(&exchange(&snapshot, &asked).expect("response"))
+    };
+    for opcode in 1..16 {
+        let rcode = match opcode {
+            NOTIFY => "NOTAUTH",
+            UPDATE => "FORMERR",
+            _ => "NOTIMP",
+        };
+        assert_eq!(respond(opcode, b"\0\0\x29\x10\0\0\0\0\0\0\0"), format!("{rcode}\nedns: 0 1232"), "{opcode}");
+        assert_eq!(respond(opcode, b"\0\0\x29\x10\0\0\x01\0\0\0\0"), "BADVERS\nedns: 0 1232", "{opcode}");
+    }
+}
+
+#[test]
+fn rfc1996_and_rfc2136_notify_and_update_are_notauth_or_formerr() {
+    let snapshot = snapshot(CONFIG, &[ZONE]);
+    let respond = |opcode: u8, n_questions, rest: &[u8]| {
+        let asked = raw([opcode << 3, 0, 0, n_questions, 0, 0, 0, 0, 0, 0], rest);
+        show(&exchange(&snapshot, &asked).expect("response"))
+    };
+    let soa = [&WWW[..WWW.len() - 4], b"\0\x06\0\x01"].concat();
+    for opcode in [NOTIFY, UPDATE] {
+        assert_eq!(respond(opcode, 1, &soa), "NOTAUTH");
+        assert_eq!(respond(opcode, 0, b""), "FORMERR");
+        assert_eq!(respond(opcode, 1, b"\xff"), "FORMERR");
+        assert_eq!(respond(opcode, 1, &[&soa[..], b"\0"].concat()), "FORMERR");
+    }
+    assert_eq!(respond(UPDATE, 1, WWW), "FORMERR", "a zone is named by type SOA (RFC 2136 §2.3)");
+}
+
+#[test]
+fn rfc6891_6_1_1_opt_outside_the_additional_section_is_formerr() {
+    let snapshot = snapshot(CONFIG, &[ZONE]);
+    for counts in [[0, 1, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0]] {
+        let [an0, an1, ns0, ns1, ar0, ar1] = counts;
+        let asked = raw([0, 0, 0, 1, an0, an1, ns0, ns1, ar0, ar1], &[WWW, b"\0\0\x29\x10\0\0\0\0\0\0\0"].concat());
+        assert_eq!(show(&exchange(&snapshot, &asked).expect("response")), "FORMERR");
     }
 }
 
@@ -650,12 +725,12 @@ fn records_that_mean_nothing_in_a_query_are_passed_over() {
 
 #[test]
 fn rfc4892_class_ch_tells_version_and_identity_or_refuses() {
-    let version = "NOERROR aa\nanswer: version.bind. 0 TXT fingerpost";
+    let version = "NOERROR\nanswer: version.bind. 0 TXT fingerpost";
     zone("version.bind TXT +ch", version);
     zone("VERSION.BIND TXT +ch", &version.replace("version", "VERSION").replace("bind", "BIND"));
     zone("version.server TXT +ch", &version.replace("bind", "server"));
-    zone("id.server TXT +ch", "NOERROR aa\nanswer: id.server. 0 TXT here");
-    zone("hostname.bind TXT +ch", "NOERROR aa\nanswer: hostname.bind. 0 TXT here");
+    zone("id.server TXT +ch", "NOERROR\nanswer: id.server. 0 TXT here");
+    zone("hostname.bind TXT +ch", "NOERROR\nanswer: hostname.bind. 0 TXT here");
     zone("version.bind A +ch", "REFUSED");
     zone("www.example.org A +ch", "REFUSED");
     zone("www.example.org A +hs", "REFUSED");
@@ -668,10 +743,13 @@ fn rfc4892_class_ch_tells_version_and_identity_or_refuses() {
 }
 
 #[test]
-fn class_any_is_answered_as_in_and_transfers_are_refused() {
+fn class_any_is_answered_as_in_and_rfc5936_2_2_1_transfers_are_refused_or_notauth() {
     zone("www.example.org A +any-class", "NOERROR aa\nanswer: www.example.org. 300 A 192.0.2.80");
     for words in ["example.org AXFR", "example.org AXFR +tcp", "example.org IXFR", "example.org IXFR +tcp"] {
         zone(words, "REFUSED");
+    }
+    for words in ["www.example.org AXFR", "example.net AXFR +tcp", "www.example.org IXFR", ". IXFR +tcp"] {
+        zone(words, "NOTAUTH");
     }
 }
 

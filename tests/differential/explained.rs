@@ -5,6 +5,7 @@
 use crate::{
     judge::{Case, Essence, Meaning},
     message::TC,
+    name::Name,
     servers::Kind,
     shape::Shape,
 };
@@ -21,6 +22,7 @@ pub struct Explained {
     pub put_right: fn(&Case<'_>, Kind, &mut Essence, &Essence),
 }
 
+const DNAME: u16 = 39;
 const FORMERR: u16 = 1;
 const NOTIMP: u16 = 4;
 const NOTAUTH: u16 = 9;
@@ -85,13 +87,51 @@ pub const EXPLAINED: &[Explained] = &[
     },
     Explained {
         name: "NOTIMP without question or OPT",
-        rfc: "RFC 6891 §6.1.1",
-        why: "BIND leaves out the question, NSD is silent or echoes flags; Knot and we answer as to any query",
+        rfc: "RFC 6891 §6.1.1, RFC 1035 §4.1.1",
+        why: "BIND leaves out the question, NSD OPT as well, and copies Z and other flags; Knot and we answer as to any query",
         put_right: |_, _, theirs, ours| {
             if let Some((theirs, ours)) = both(theirs, ours, NOTIMP)
                 && theirs.question.is_empty()
             {
-                theirs.question.clone_from(&ours.question);
+                theirs.clone_from(ours);
+            }
+        },
+    },
+    Explained {
+        name: "silence about an unreadable question",
+        rfc: "RFC 1035 §4.1.1",
+        why: "Knot drops what has no question that it can read; FORMERR costs no more than what came, and tells",
+        put_right: |case, kind, theirs, ours| {
+            let is_error = is_formerr(ours) || matches!(ours, Essence::Message(ours) if ours.rcode == NOTIMP);
+            if kind == Kind::Knot
+                && is_error
+                && !Shape::of(&case.query.packet).has_questions
+                && *theirs == Essence::NoReply
+            {
+                *theirs = ours.clone();
+            }
+        },
+    },
+    Explained {
+        name: "FORMERR instead of BADVERS",
+        rfc: "RFC 6891 §6.1.3",
+        why: "Knot and BIND read the options of an EDNS version that they do not know",
+        put_right: |case, _, theirs, ours| {
+            let is_badvers = matches!(ours, Essence::Message(ours) if ours.rcode == BADVERS);
+            if is_badvers && is_formerr(theirs) && Shape::of(&case.query.packet).opts.iter().any(|opt| opt.version > 0)
+            {
+                *theirs = ours.clone();
+            }
+        },
+    },
+    Explained {
+        name: "DNAME that leads below itself",
+        rfc: "RFC 6672 §2.2, RFC 1034 §3.6.2",
+        why: "every step makes a longer name; Knot and NSD stop after one or five, BIND gives SERVFAIL, we follow to YXDOMAIN or the limit",
+        put_right: |_, _, theirs, ours| {
+            let (Essence::Message(theirs), Essence::Message(ours)) = (theirs, ours) else { return };
+            if theirs.leads_below_itself() || theirs.flags & TC != 0 && ours.leads_below_itself() {
+                theirs.clone_from(ours);
             }
         },
     },
@@ -165,6 +205,19 @@ pub const EXPLAINED: &[Explained] = &[
             }
         },
     },
+    Explained {
+        name: "TC where everything fits",
+        rfc: "RFC 2181 §9",
+        why: "NSD and BIND compress less or give up earlier; we and Knot send the whole answer within the same size",
+        put_right: |case, kind, theirs, ours| {
+            let (Essence::Message(theirs), Essence::Message(ours)) = (theirs, ours) else { return };
+            let is_whole =
+                ours.flags & TC == 0 && case.essence(case.reply(Kind::Knot)) == Essence::Message(ours.clone());
+            if kind != Kind::Knot && theirs.flags & TC != 0 && theirs.rcode == ours.rcode && is_whole {
+                theirs.clone_from(ours);
+            }
+        },
+    },
 ];
 
 fn is_formerr(essence: &Essence) -> bool {
@@ -178,5 +231,15 @@ fn both<'e>(theirs: &'e mut Essence, ours: &'e Essence, rcode: u16) -> Option<(&
             Some((theirs, ours))
         }
         _ => None,
+    }
+}
+
+impl Meaning {
+    /// Whether the answer has a DNAME whose target is below its owner.
+    fn leads_below_itself(&self) -> bool {
+        let dnames = self.answer.iter().filter(|((_, rtype, _), _)| *rtype == DNAME);
+        dnames.into_iter().any(|((owner, ..), dname)| {
+            dname.rdatas.iter().filter_map(|rdata| Name::from_wire(rdata)).any(|target| target.is_within(owner))
+        })
     }
 }

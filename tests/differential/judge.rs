@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use crate::{
     explained::{EXPLAINED, Explained},
-    message::{ADDITIONAL, ANSWER, AUTHORITY, Message, Opt, Reply, Section, TC},
+    message::{ADDITIONAL, ANSWER, AUTHORITY, Message, Opt, Reply, Rrset, RrsetKey, Section, TC},
     name::Name,
     queries::Query,
     servers::Kind,
@@ -102,7 +102,13 @@ impl Case<'_> {
         self.replies[0]
     }
 
-    fn essence(&self, reply: &Reply) -> Essence {
+    /// What `kind` replied.
+    pub fn reply(&self, kind: Kind) -> &Reply {
+        self.replies[kind as usize]
+    }
+
+    /// What must be the same in a reply.
+    pub fn essence(&self, reply: &Reply) -> Essence {
         let message = match reply {
             Reply::Silence | Reply::Closed => return Essence::NoReply,
             Reply::Garbled(_) => return Essence::Garbled,
@@ -122,7 +128,7 @@ impl Case<'_> {
             (meaning.answer, meaning.authority, meaning.glue) = Default::default();
         }
         // So is how much of everything is sent to those who ask for ANY (RFC 8482).
-        if self.is_any() && (!meaning.answer.is_empty() || message.is_truncated()) {
+        if self.is_any() && message.is_authoritative() && (!meaning.answer.is_empty() || message.is_truncated()) {
             meaning.answer = Section::from([((Name::default(), QTYPE_ANY, 1), Default::default())]);
             meaning.flags &= !TC;
         }
@@ -158,13 +164,20 @@ impl Case<'_> {
             return Some("is larger than the query allows");
         }
         let others: Vec<&Message> = self.replies[1..].iter().filter_map(|reply| reply.message()).collect();
-        let is_known = |section: usize, key: &(Name, u16, u16), rrset: &crate::message::Rrset| {
+        let is_known = |section: usize, key: &RrsetKey, rrset: &Rrset| {
             others.iter().any(|other| other.sections[section].get(key) == Some(rrset) || other.is_truncated())
         };
-        if ours.sections[ADDITIONAL].iter().any(|(key, rrset)| !is_known(ADDITIONAL, key, rrset)) {
-            return Some("has additional records that nobody else gives");
+        let is_served = |(key, rrset): (&RrsetKey, &Rrset)| self.universe.has_whole_rrset(key, rrset);
+        if !ours.sections[ADDITIONAL].iter().all(is_served) {
+            return Some("has additional records that no zone has");
         }
-        if self.is_any() && ours.sections[ANSWER].iter().any(|(key, rrset)| !is_known(ANSWER, key, rrset)) {
+        if ours.has_duplicates {
+            return Some("has a record twice in one section");
+        }
+        // Of NSD and BIND, who tell all in class IN, one may be silent about itself.
+        let is_in = |(_, _, class): &RrsetKey| *class == 1;
+        if self.is_any() && ours.sections[ANSWER].iter().any(|(key, rrset)| is_in(key) && !is_known(ANSWER, key, rrset))
+        {
             return Some("has records for ANY that nobody else gives");
         }
         let whole = self.ours_by_tcp.and_then(Reply::message);

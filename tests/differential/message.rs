@@ -35,12 +35,16 @@ pub struct Message {
     pub sections: [Section; 3],
     /// What OPT says.
     pub opt: Option<Opt>,
+    /// Whether a section holds a record twice.
+    pub has_duplicates: bool,
     /// How long the message is.
     pub n_octets: usize,
 }
 
 /// RRsets by owner (folded), type and class.
-pub type Section = BTreeMap<(Name, u16, u16), Rrset>;
+pub type Section = BTreeMap<RrsetKey, Rrset>;
+/// Owner (folded), type and class.
+pub type RrsetKey = (Name, u16, u16);
 
 /// Records of one owner, type and class.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -136,6 +140,7 @@ impl Reader<'_> {
             question,
             sections: Default::default(),
             opt: None,
+            has_duplicates: false,
             n_octets: self.wire.len(),
         };
         for (index, count) in counts[1..].iter().enumerate() {
@@ -169,9 +174,7 @@ impl Reader<'_> {
         let rdata = self.rdata(rtype, end)?;
         let rrset = message.sections[section].entry((owner.folded(), rtype, class)).or_default();
         rrset.ttls.insert(ttl);
-        if !rrset.rdatas.insert(rdata) {
-            return Err("the same record twice in one section");
-        }
+        message.has_duplicates |= !rrset.rdatas.insert(rdata);
         Ok(())
     }
 

@@ -176,7 +176,7 @@ impl Edns {
                 0 => (3, Vec::new()),
                 1 => (8, some_subnet(rng)),
                 2 => (65001 + rng.u16(..4), (0..rng.usize(..20)).map(|_| rng.u8(..)).collect()),
-                _ => (pick(rng, &[5, 6, 7, 14, 17, 20]), Vec::new()),
+                _ => (pick(rng, &[5, 6, 7, 65005]), Vec::new()),
             };
             if options.iter().all(|(code, _)| *code != option.0) {
                 options.push(option);

@@ -11,6 +11,8 @@ pub struct Shape {
     pub n_trailing: usize,
     /// QDCOUNT.
     pub n_questions: u16,
+    /// Whether all of its questions can be read.
+    pub has_questions: bool,
     /// Whether it ends within what its header says is there.
     pub is_cut: bool,
 }
@@ -19,6 +21,8 @@ pub struct Shape {
 pub struct Opt {
     /// Whether it stands at the root.
     pub is_at_root: bool,
+    /// EDNS version.
+    pub version: u8,
     /// Its options, as far as they can be read.
     pub options: Vec<(u16, Vec<u8>)>,
 }
@@ -39,12 +43,13 @@ impl Shape {
         for _ in 0..self.n_questions {
             rest = skip_name(rest)?.get(4..)?;
         }
+        self.has_questions = true;
         for _ in 0..n_records {
             let fields = skip_name(rest)?;
             let length = usize::from(u16::from_be_bytes([*fields.get(8)?, *fields.get(9)?]));
             let rdata = fields.get(10..10 + length)?;
             if fields.starts_with(&[0, 41]) {
-                self.opts.push(Opt { is_at_root: rest[0] == 0, options: options(rdata) });
+                self.opts.push(Opt { is_at_root: rest[0] == 0, version: *fields.get(5)?, options: options(rdata) });
             }
             rest = &fields[10 + length..];
         }

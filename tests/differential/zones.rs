@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use fastrand::Rng;
 
 use crate::{
-    message::type_number,
+    message::{self, RrsetKey, type_number},
     name::{Name, OCTETS_MAX},
 };
 
@@ -125,6 +125,17 @@ impl Universe {
             .any(|(other, other_type)| type_number(other_type) == rtype && other.folded() == *owner)
     }
 
+    /// Whether some zone has exactly these records, as far as their number and TTL say.
+    pub fn has_whole_rrset(&self, (owner, rtype, _): &RrsetKey, rrset: &message::Rrset) -> bool {
+        let zones = self.zones.iter().filter(|zone| owner.is_within(&zone.apex));
+        zones.flat_map(|zone| &zone.rrsets).any(|((other, other_type), served)| {
+            type_number(other_type) == *rtype
+                && other.folded() == *owner
+                && served.rdatas.len() == rrset.rdatas.len()
+                && rrset.ttls.iter().eq([&served.ttl])
+        })
+    }
+
     /// The zone that `name` is closest within.
     pub fn zone_of(&self, name: &Name) -> Option<&Zone> {
         let name = name.folded();
@@ -215,7 +226,7 @@ impl Draft<'_> {
         let names: Vec<Name> = (0..n_owners).map(|_| self.some_owner(rng)).collect();
         self.owners = names.clone();
         if has_dname {
-            let target = self.dname_target(rng);
+            let target = self.dname_target(rng, &apex);
             self.set_any_ttl(rng, &apex, "DNAME", vec![target]);
         }
         for owner in names {
@@ -240,7 +251,7 @@ impl Draft<'_> {
             }
             70..=87 if !is_wildcard => self.add_cut(rng, owner),
             88..=95 if !is_wildcard => {
-                let target = self.dname_target(rng);
+                let target = self.dname_target(rng, owner);
                 self.set_any_ttl(rng, owner, "DNAME", vec![target]);
                 if rng.bool() {
                     self.add_data(rng, owner);
@@ -413,8 +424,12 @@ impl Draft<'_> {
         self.set_any_ttl(rng, &apex, "NS", servers);
     }
 
-    fn dname_target(&self, rng: &mut Rng) -> String {
+    fn dname_target(&self, rng: &mut Rng, owner: &Name) -> String {
         let mut target = self.some_target(rng);
+        // One that leads below itself never ends; a few are enough.
+        if target.is_within(owner) && rng.usize(..8) > 0 {
+            target = Name::of("out.example.net");
+        }
         if rng.usize(..3) == 0 {
             while target.octets() + 64 < OCTETS_MAX {
                 target = target.child(&[b'z'; 63]);
