@@ -149,6 +149,16 @@ impl Case<'_> {
         })
     }
 
+    /// Whether the last alias of an answer leads from one zone into another that is served here.
+    pub fn leaves_its_zone(&self, ours: &Meaning) -> bool {
+        let aliases = ours.answer.iter().filter(|((_, rtype, _), _)| *rtype == 5);
+        aliases.into_iter().any(|((owner, ..), alias)| {
+            let target = alias.rdatas.iter().find_map(|rdata| Name::from_wire(rdata));
+            let apex = |name: &Name| self.universe.zone_of(name).map(|zone| &zone.apex);
+            target.is_some_and(|target| apex(&target).is_some_and(|zone| Some(zone) != apex(owner)))
+        })
+    }
+
     fn is_any(&self) -> bool {
         self.query.question.as_ref().is_some_and(|question| question.rtype == QTYPE_ANY)
     }
@@ -176,7 +186,8 @@ impl Case<'_> {
         }
         // Of NSD and BIND, who tell all in class IN, one may be silent about itself.
         let is_in = |(_, _, class): &RrsetKey| *class == 1;
-        if self.is_any() && ours.sections[ANSWER].iter().any(|(key, rrset)| is_in(key) && !is_known(ANSWER, key, rrset)) {
+        if self.is_any() && ours.sections[ANSWER].iter().any(|(key, rrset)| is_in(key) && !is_known(ANSWER, key, rrset))
+        {
             return Some("has records for ANY that nobody else gives");
         }
         let whole = self.ours_by_tcp.and_then(Reply::message);
