@@ -4,7 +4,7 @@
 
 #![allow(unsafe_code)] // recvmmsg and sendmmsg
 #![allow(clippy::expect_used, reason = "a benchmark that cannot run says so and ends")]
-#![allow(clippy::cast_possible_truncation, reason = "sizes of structures that the kernel counts in 32 bits")]
+#![allow(clippy::cast_possible_truncation, reason = "sizes of small buffers, as the system wants them")]
 
 mod echo;
 mod load;

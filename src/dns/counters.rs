@@ -2,7 +2,10 @@
 //!
 //! Each UDP worker has counters of its own on cache lines of their own; they are summed when somebody asks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    cell::Cell,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use super::{
     answer::Kind,
@@ -29,6 +32,26 @@ pub struct Counters {
 #[derive(Debug, Default)]
 pub(super) struct Counter(AtomicU64);
 
+/// Something to count with.
+trait Count {
+    /// Counts up.
+    fn add(&self, n: u64);
+}
+
+/// For all threads.
+impl Count for Counter {
+    fn add(&self, n: u64) {
+        Counter::add(self, n);
+    }
+}
+
+/// For one thread alone.
+impl Count for Cell<u64> {
+    fn add(&self, n: u64) {
+        self.set(self.get() + n);
+    }
+}
+
 impl Counter {
     pub(super) fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
@@ -39,18 +62,28 @@ impl Counter {
     }
 }
 
+/// What is counted of messages.
+#[derive(Debug, Default)]
+struct Messages<C> {
+    queries: C,
+    ecs: C,
+    by_cookie: [C; CookieStatus::ALL.len()],
+    truncated: C,
+    degraded: C,
+    by_rcode: [C; Rcode::ALL.len()],
+    by_kind: [C; Kind::ALL.len()],
+    by_drop: [C; DropReason::ALL.len()],
+}
+
+/// What a worker has counted since it last told its [`Slot`]: a step that other threads can see costs as much as a tenth of an answer.
+#[derive(Debug, Default)]
+pub(super) struct Tally(Messages<Cell<u64>>);
+
 /// The counters of one worker. Neighbouring lines are fetched in pairs, hence 128.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(super) struct Slot {
-    queries: Counter,
-    ecs: Counter,
-    by_cookie: [Counter; CookieStatus::ALL.len()],
-    truncated: Counter,
-    degraded: Counter,
-    by_rcode: [Counter; Rcode::ALL.len()],
-    by_kind: [Counter; Kind::ALL.len()],
-    by_drop: [Counter; DropReason::ALL.len()],
+    messages: Messages<Counter>,
     /// Responses that the system did not take.
     pub(super) send_errors: Counter,
     /// Reads that failed, timeouts left out.
@@ -59,9 +92,32 @@ pub(super) struct Slot {
     pub(super) panics: Counter,
 }
 
+impl Tally {
+    /// Counts one message and what came of it.
+    pub(super) fn count(&self, step: &Step) {
+        self.0.count(step);
+    }
+}
+
 impl Slot {
     /// Counts one message and what came of it.
     pub(super) fn count(&self, step: &Step) {
+        self.messages.count(step);
+    }
+
+    /// Counts everything in `tally`, which is empty afterwards.
+    pub(super) fn take(&self, tally: &Tally) {
+        for (counter, counted) in self.messages.all().zip(tally.0.all()) {
+            match counted.take() {
+                0 => {}
+                n => counter.add(n),
+            }
+        }
+    }
+}
+
+impl<C: Count> Messages<C> {
+    fn count(&self, step: &Step) {
         self.queries.add(1);
         match *step {
             Step::Send { outcome, .. } => self.count_outcome(outcome),
@@ -85,9 +141,17 @@ impl Slot {
             }
         }
     }
+
+    /// Every counter, always in the same order.
+    fn all(&self) -> impl Iterator<Item = &C> {
+        // All of them by name, so that a new one cannot be forgotten.
+        let Self { queries, ecs, by_cookie, truncated, degraded, by_rcode, by_kind, by_drop } = self;
+        let sets = by_cookie.iter().chain(by_rcode).chain(by_kind).chain(by_drop);
+        [queries, ecs, truncated, degraded].into_iter().chain(sets)
+    }
 }
 
-fn count_in<T: PartialEq>(counters: &[Counter], all: &[T], one: T) {
+fn count_in<C: Count, T: PartialEq>(counters: &[C], all: &[T], one: T) {
     if let Some((counter, _)) = counters.iter().zip(all).find(|(_, each)| **each == one) {
         counter.add(1);
     }
@@ -168,21 +232,25 @@ impl Counters {
 impl Observed for Counters {
     fn observe(&self, samples: &mut Vec<Sample>) {
         let name = "fingerpost_dns_queries_total";
-        self.by_transport(samples, name, "DNS messages received", |slot| &slot.queries);
+        self.by_transport(samples, name, "DNS messages received", |slot| &slot.messages.queries);
         let name = ("fingerpost_dns_responses_total", "DNS responses by response code", "rcode");
-        self.by_label(samples, name, &Rcode::ALL, Rcode::as_str, |slot| &slot.by_rcode);
+        self.by_label(samples, name, &Rcode::ALL, Rcode::as_str, |slot| &slot.messages.by_rcode);
         let name = ("fingerpost_dns_answers_total", "DNS responses by kind of answer", "kind");
-        self.by_label(samples, name, &Kind::ALL, Kind::as_str, |slot| &slot.by_kind);
+        self.by_label(samples, name, &Kind::ALL, Kind::as_str, |slot| &slot.messages.by_kind);
         let name = ("fingerpost_dns_dropped_total", "DNS messages without a response, by reason", "reason");
-        self.by_label(samples, name, &DropReason::ALL, DropReason::as_str, |slot| &slot.by_drop);
+        self.by_label(samples, name, &DropReason::ALL, DropReason::as_str, |slot| &slot.messages.by_drop);
         let name = "fingerpost_dns_truncated_total";
-        self.by_transport(samples, name, "DNS responses with TC set", |slot| &slot.truncated);
+        self.by_transport(samples, name, "DNS responses with TC set", |slot| &slot.messages.truncated);
         let name = "fingerpost_dns_degraded_total";
-        self.by_transport(samples, name, "DNS answers by fail-open: nobody was eligible", |slot| &slot.degraded);
+        self.by_transport(samples, name, "DNS answers by fail-open: nobody was eligible", |slot| {
+            &slot.messages.degraded
+        });
         let name = "fingerpost_dns_ecs_total";
-        self.by_transport(samples, name, "DNS queries with an ECS option that were answered", |slot| &slot.ecs);
+        self.by_transport(samples, name, "DNS queries with an ECS option that were answered", |slot| {
+            &slot.messages.ecs
+        });
         let name = ("fingerpost_dns_cookies_total", "DNS queries with a COOKIE option, by what it is worth", "cookie");
-        self.by_label(samples, name, &CookieStatus::ALL, CookieStatus::as_str, |slot| &slot.by_cookie);
+        self.by_label(samples, name, &CookieStatus::ALL, CookieStatus::as_str, |slot| &slot.messages.by_cookie);
         let name = "fingerpost_dns_receive_errors_total";
         self.by_transport(samples, name, "Reads from a DNS socket that failed", |slot| &slot.receive_errors);
         let name = "fingerpost_dns_send_errors_total";

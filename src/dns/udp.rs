@@ -12,7 +12,7 @@ use std::{
 use super::{
     Counters,
     clock::time_since_1970,
-    counters::Slot,
+    counters::{Slot, Tally},
     encode::Transport,
     mmsg::{self, Batch},
     respond::{Step, respond},
@@ -61,6 +61,7 @@ fn work(socket: &UdpSocket, snapshots: &Snapshots, counters: &Slot, shutdown: &S
 fn serve(socket: &UdpSocket, snapshots: &Snapshots, counters: &Slot, shutdown: &Shutdown) {
     let mut batch = Batch::new();
     let mut random = fastrand::Rng::new();
+    let tally = Tally::default();
     while !shutdown.drain.is_cancelled() {
         let n_received = match batch.receive(socket) {
             Ok(n_received) => n_received,
@@ -77,12 +78,13 @@ fn serve(socket: &UdpSocket, snapshots: &Snapshots, counters: &Slot, shutdown: &
         for index in 0..n_received {
             let Some((wire, peer, out)) = batch.datagram(index) else { continue };
             let step = respond(&snapshot, wire, peer, Transport::Udp, now, random.u64(..), out);
-            counters.count(&step);
+            tally.count(&step);
             if let Step::Send { n_octets, .. } = step {
                 batch.reply(index, n_octets);
             }
         }
         drop(snapshot);
+        counters.take(&tally);
         counters.send_errors.add(batch.send(socket).n_failed);
     }
 }

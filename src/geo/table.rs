@@ -111,8 +111,8 @@ impl Table {
     /// Whether all addresses of `family` have the same class.
     pub fn is_constant(&self, family: Family) -> bool {
         match family {
-            Family::V4 => self.v4.starts.len() == 1,
-            Family::V6 => self.v6.starts.len() == 1,
+            Family::V4 => self.v4.ranges.len() == 1,
+            Family::V6 => self.v6.ranges.len() == 1,
         }
     }
 
@@ -168,29 +168,41 @@ fn flatten<A: Bits>(mut nets: Vec<(A, A, Class)>) -> Ranges<A, Option<Class>> {
 
 /// Ranges with an index of two levels.
 ///
-/// The first bits of an address lead to a bucket, some bits after them to a slot of it: the more ranges begin in a bucket, the more
-/// bits. So a slot has a few ranges, although IPv6 crowds into a few corners of its space.
+/// The first bits of an address lead to a bucket; where many ranges begin in a bucket, some bits after them lead on to a slot of it: the more
+/// ranges, the more bits. So a search is over a few ranges, although IPv6 crowds into a few corners of its space. In most buckets of IPv4 so
+/// few begin that the bucket itself says where: two places in memory for a lookup, and all of this is read at random.
 #[derive(Debug)]
 struct Sorted<A> {
-    /// First address of each range, ascending, the first one 0. Neighbours differ in class.
-    starts: Box<[A]>,
-    classes: Box<[Class]>,
-    /// By the first `bucket_bits`.
+    /// Ascending, the first one from 0. Neighbours differ in class.
+    ranges: Box<[Range<A>]>,
+    /// By the first `bucket_bits`, and one more for the end.
     buckets: Box<[Bucket]>,
     bucket_bits: u32,
-    /// How many ranges begin before each slot. One entry more than there are slots.
+    /// How many ranges begin before each slot, and for each bucket one more for its end.
     slots: Box<[u32]>,
 }
 
-/// Where the slots of a bucket are.
+/// The addresses from here to the next range.
 #[derive(Clone, Copy, Debug)]
+struct Range<A> {
+    start: A,
+    class: Class,
+}
+
+/// Where the ranges of a bucket are.
+#[derive(Clone, Copy, Debug, Default)]
 struct Bucket {
+    /// How many ranges begin before it.
+    n_before: u32,
     first_slot: u32,
+    /// 0 if it has no slots.
     slot_bits: u32,
 }
 
 /// Most bits of either level.
 const INDEX_BITS_MAX: u32 = 16;
+/// So many ranges are searched at once: two or three lines of memory in IPv4.
+const SEARCHED_MAX: u32 = 16;
 
 impl<A: Bits> Sorted<A> {
     fn new(ranges: Ranges<A, Class>) -> Self {
@@ -200,55 +212,64 @@ impl<A: Bits> Sorted<A> {
         for start in &starts {
             n_starts[start.bits(0, bucket_bits)] += 1;
         }
-        let mut n_slots = 0;
+        let (mut n_before, mut n_slots) = (0, 0);
         let to_bucket = |n_starts: u32| {
-            let bucket = Bucket {
-                first_slot: n_slots,
-                slot_bits: n_starts.max(1).ilog2().saturating_sub(1).min(INDEX_BITS_MAX),
-            };
-            n_slots += 1 << bucket.slot_bits;
+            let slot_bits = if n_starts <= SEARCHED_MAX { 0 } else { (n_starts.ilog2() - 1).min(INDEX_BITS_MAX) };
+            let bucket = Bucket { n_before, first_slot: n_slots, slot_bits };
+            n_before += n_starts;
+            n_slots += if slot_bits == 0 { 0 } else { (1 << slot_bits) + 1 };
             bucket
         };
-        let buckets = n_starts.into_iter().map(to_bucket).collect();
-        let mut sorted =
-            Self { starts: starts.into(), classes: classes.into(), buckets, bucket_bits, slots: [].into() };
+        let mut buckets: Vec<Bucket> = n_starts.into_iter().map(to_bucket).collect();
+        buckets.push(Bucket { n_before, ..Bucket::default() });
+        let ranges = starts.into_iter().zip(classes).map(|(start, class)| Range { start, class }).collect();
+        let mut sorted = Self { ranges, buckets: buckets.into(), bucket_bits, slots: [].into() };
 
-        let mut slots = vec![0; n_slots as usize + 1];
-        for &start in &sorted.starts {
-            slots[sorted.slot(start) + 1] += 1;
+        let mut slots = vec![0; n_slots as usize];
+        for (index, range) in (0u32..).zip(&sorted.ranges) {
+            if let Some(slot) = sorted.slot(range.start) {
+                slots[slot + 1] = index + 1;
+            }
         }
-        let mut n_before = 0;
-        for slot in &mut slots {
-            n_before += *slot;
-            *slot = n_before;
+        // A slot in which none begins ends where the one before does; the first of a bucket begins where the bucket does.
+        for bucket in sorted.buckets.iter().filter(|bucket| bucket.slot_bits > 0) {
+            let first = bucket.first_slot as usize;
+            slots[first] = bucket.n_before;
+            for slot in first..first + (1 << bucket.slot_bits) {
+                slots[slot + 1] = slots[slot + 1].max(slots[slot]);
+            }
         }
         sorted.slots = slots.into();
         sorted
     }
 
-    fn slot(&self, address: A) -> usize {
+    fn slot(&self, address: A) -> Option<usize> {
         let bucket = self.buckets[address.bits(0, self.bucket_bits)];
-        bucket.first_slot as usize + address.bits(self.bucket_bits, bucket.slot_bits)
+        let within = address.bits(self.bucket_bits, bucket.slot_bits);
+        (bucket.slot_bits > 0).then(|| bucket.first_slot as usize + within)
     }
 
     fn lookup(&self, address: A) -> (Class, u8) {
-        let slot = self.slot(address);
-        let (low, high) = (self.slots[slot] as usize, self.slots[slot + 1] as usize);
+        let (low, high) = match self.slot(address) {
+            Some(slot) => (self.slots[slot], self.slots[slot + 1]),
+            None => {
+                let bucket = address.bits(0, self.bucket_bits);
+                (self.buckets[bucket].n_before, self.buckets[bucket + 1].n_before)
+            }
+        };
+        let (low, high) = (low as usize, high as usize);
         // At least 1: the first range begins at the first address.
-        let after = low + self.starts[low..high].partition_point(|&start| start <= address);
-        let range = after - 1;
+        let after = low + self.ranges[low..high].partition_point(|range| range.start <= address);
+        let range = self.ranges[after - 1];
 
         // The shortest prefix that leaves both neighbours out: one bit longer than what they have in common with the address.
-        let before = self.starts[range].previous().map(|before| before.common_bits(address) + 1);
-        let behind = self.starts.get(after).map(|behind| behind.common_bits(address) + 1);
-        (self.classes[range], before.max(behind).unwrap_or(0))
+        let before = range.start.previous().map(|before| before.common_bits(address) + 1);
+        let behind = self.ranges.get(after).map(|behind| behind.start.common_bits(address) + 1);
+        (range.class, before.max(behind).unwrap_or(0))
     }
 
     fn size_bytes(&self) -> usize {
-        size_of_val(&*self.starts)
-            + size_of_val(&*self.classes)
-            + size_of_val(&*self.buckets)
-            + size_of_val(&*self.slots)
+        size_of_val(&*self.ranges) + size_of_val(&*self.buckets) + size_of_val(&*self.slots)
     }
 }
 

@@ -8,16 +8,27 @@
 //! with TC and for ANY, EDNS options other than NSID and client subnet.
 
 #![expect(unreachable_pub, reason = "the items of a test are for the test")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+#[cfg(test)]
 mod exchange;
+#[cfg(test)]
 mod explained;
+#[cfg(test)]
 mod judge;
+#[cfg(test)]
 mod malformed;
+#[cfg(test)]
 mod message;
+#[cfg(test)]
 mod name;
+#[cfg(test)]
 mod queries;
+#[cfg(test)]
 mod servers;
+#[cfg(test)]
 mod shape;
+#[cfg(test)]
 mod zones;
 
 use std::{
@@ -30,6 +41,7 @@ use std::{
 use fastrand::Rng;
 
 use crate::{
+    explained::Explained,
     judge::{Case, Verdict},
     message::Reply,
     queries::{Draft, Edns, Query, Question},
@@ -96,7 +108,7 @@ fn judge(universe: &Universe, queries: &[Query], origin: &str) {
         let asking = fleet.addresses().map(|address| scope.spawn(move || ask(address, queries)));
         asking.map(|replies| replies.join().expect("asking does not fail"))
     });
-    let mut explained: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut explained: BTreeMap<String, usize> = BTreeMap::new();
     let mut different: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut n_cases = 0;
     for (index, query) in queries.iter().enumerate() {
@@ -111,7 +123,8 @@ fn judge(universe: &Universe, queries: &[Query], origin: &str) {
                 Verdict::Same => {}
                 Verdict::Explained(reasons) => {
                     for reason in reasons {
-                        *explained.entry(reason.name).or_default() += 1;
+                        let Explained { name, rfc, why, .. } = reason;
+                        *explained.entry(format!("{name}: {why} ({rfc})")).or_default() += 1;
                     }
                 }
                 Verdict::Different(problem) => {

@@ -95,11 +95,6 @@ impl Reply {
             _ => None,
         }
     }
-
-    /// The response code, if it is a message.
-    pub fn rcode(&self) -> Option<u16> {
-        self.message().map(|message| message.rcode)
-    }
 }
 
 impl Message {

@@ -216,7 +216,7 @@ fn some_subnet(rng: &mut Rng) -> Vec<u8> {
     let (family, bits_max) = if rng.bool() { (1, 32) } else { (2, 128) };
     let source: u8 = pick(rng, &[0, 1, 7, 8, 20, 24, 32, bits_max]);
     let mut address: Vec<u8> = (0..source.div_ceil(8)).map(|_| rng.u8(..)).collect();
-    if let Some(last) = address.last_mut().filter(|_| source % 8 != 0) {
+    if let Some(last) = address.last_mut().filter(|_| !source.is_multiple_of(8)) {
         *last &= 0xff << (8 - source % 8);
     }
     [&[0, family, source, 0], &address[..]].concat()
