@@ -135,6 +135,10 @@ impl<'p> Reply<'p> {
 
     /// A response to a well-formed query.
     fn answer(&self, snapshot: &Snapshot, query: &Query<'_>, peer: SocketAddr, random: u64, out: &mut [u8]) -> Step {
+        // A zone does not fit into a datagram (RFC 5936 §4.2); IXFR may (RFC 1995 §2).
+        if query.qtype == AXFR && self.transport == Transport::Udp && matches!(query.qclass, CLASS_IN | CLASS_ANY) {
+            return self.empty(Rcode::NotImp, Kind::NotImp, out);
+        }
         let mut answer = Answer::refused();
         answer::answer(snapshot, query, &client_of(query, peer.ip(), random, Turn::Take), &mut answer);
         let mut envelope: Envelope<'_> = self.envelope(answer.rcode);

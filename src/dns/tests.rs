@@ -745,11 +745,18 @@ fn rfc4892_class_ch_tells_version_and_identity_or_refuses() {
 #[test]
 fn class_any_is_answered_as_in_and_rfc5936_2_2_1_transfers_are_refused_or_notauth() {
     zone("www.example.org A +any-class", "NOERROR aa\nanswer: www.example.org. 300 A 192.0.2.80");
-    for words in ["example.org AXFR", "example.org AXFR +tcp", "example.org IXFR", "example.org IXFR +tcp"] {
+    for words in ["example.org AXFR +tcp", "example.org IXFR", "example.org IXFR +tcp"] {
         zone(words, "REFUSED");
     }
-    for words in ["www.example.org AXFR", "example.net AXFR +tcp", "www.example.org IXFR", ". IXFR +tcp"] {
+    for words in ["www.example.org AXFR +tcp", "example.net AXFR +tcp", "www.example.org IXFR", ". IXFR +tcp"] {
         zone(words, "NOTAUTH");
+    }
+}
+
+#[test]
+fn rfc5936_4_2_axfr_over_udp_is_notimp() {
+    for words in ["example.org AXFR", "www.example.org AXFR", ". AXFR +any-class"] {
+        zone(words, "NOTIMP");
     }
 }
 

@@ -206,6 +206,18 @@ pub const EXPLAINED: &[Explained] = &[
         },
     },
     Explained {
+        name: "chain into another zone",
+        rfc: "RFC 5452 §6",
+        why: "NSD follows an alias into another zone that it serves; resolvers must not believe what is beyond, and ask again",
+        put_right: |case, kind, theirs, ours| {
+            let (Essence::Message(theirs), Essence::Message(ours)) = (theirs, ours) else { return };
+            let is_more = ours.answer.iter().all(|(key, rrset)| theirs.answer.get(key) == Some(rrset));
+            if kind == Kind::Nsd && is_more && case.leaves_its_zone(ours) {
+                theirs.clone_from(ours);
+            }
+        },
+    },
+    Explained {
         name: "TC where everything fits",
         rfc: "RFC 2181 §9",
         why: "NSD and BIND compress less or give up earlier; we and Knot send the whole answer within the same size",

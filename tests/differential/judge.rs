@@ -149,6 +149,16 @@ impl Case<'_> {
         })
     }
 
+    /// Whether the last alias of an answer leads from one zone into another that is served here.
+    pub fn leaves_its_zone(&self, ours: &Meaning) -> bool {
+        let aliases = ours.answer.iter().filter(|((_, rtype, _), _)| *rtype == 5);
+        aliases.into_iter().any(|((owner, ..), alias)| {
+            let target = alias.rdatas.iter().find_map(|rdata| Name::from_wire(rdata));
+            let apex = |name: &Name| self.universe.zone_of(name).map(|zone| &zone.apex);
+            target.is_some_and(|target| apex(&target).is_some_and(|zone| Some(zone) != apex(owner)))
+        })
+    }
+
     fn is_any(&self) -> bool {
         self.query.question.as_ref().is_some_and(|question| question.rtype == QTYPE_ANY)
     }

@@ -109,11 +109,8 @@ impl Draft {
         let name = some_qname(rng, universe, zone);
         let rtype = some_qtype(rng, zone);
         let class = if rng.usize(..25) == 0 { pick(rng, &[0, 2, 3, 4, 254, 255, 255, 65535]) } else { 1 };
-        let flags = if rng.usize(..3) == 0 {
-            pick(rng, &[RD, RD, 0x10, 0x20, 0x30, 0x40, 0x80, 0x0400, 0x0200, 0x000f])
-        } else {
-            0
-        };
+        let flags =
+            if rng.usize(..3) == 0 { pick(rng, &[RD, RD, 0x10, 0x20, 0x30, 0x40, 0x80, 0x0400, 0x0200]) } else { 0 };
         let edns = rng.bool().then(|| Edns::generate(rng));
         let draft = Self { flags, question: Question { name, rtype, class }, edns };
         if rng.usize(..150) == 0 { draft.chaos(rng) } else { draft }
