@@ -61,16 +61,12 @@ pub(super) fn follow<'s>(snapshot: &'s Snapshot, query: &Query<'_>, client: &Cli
     }
 }
 
-/// The zone that answers for `name`: the closest one, but for DS at an apex the one above if it is served here and delegates the name or
-/// a name above it (RFC 4035 §3.1.4.1).
+/// The zone that answers for `name`: the closest one, but for DS at an apex the one above if it is served here, whether it delegates the
+/// name or not (RFC 4035 §3.1.4.1).
 fn zone_for<'s>(snapshot: &'s Snapshot, name: &[u8], qtype: u16) -> Option<&'s ServedZone> {
     let served = snapshot.zones.find(name)?;
-    if qtype == rtype::DS
-        && served.zone.apex().as_wire() == name
-        && let Some(above) = snapshot.zones.find_above(served.zone.apex())
-        && matches!(above.zone.find(name), Found::Cut { .. })
-    {
-        return Some(above);
+    if qtype == rtype::DS && served.zone.apex().as_wire() == name {
+        return snapshot.zones.find_above(served.zone.apex()).or(Some(served)).map(|served| &**served);
     }
     Some(served)
 }
@@ -89,7 +85,7 @@ impl<'s> Walk<'s, '_, '_> {
         }
         match served.zone.find(name) {
             Found::Exact(node) | Found::Wildcard { node, .. } => return self.at_node(served, node),
-            Found::Dname { node, owner_octets } => return self.at_dname(node, owner_octets),
+            Found::Dname { node, owner_octets } => return self.at_dname(node, name, owner_octets),
             Found::Cut { node, is_owner: true, .. } if self.query.qtype == rtype::DS => match node.rrset(rtype::DS) {
                 Some(rrset) => self.push_stored(rrset),
                 None => self.no_data(served, Ttl::MAX),
@@ -123,8 +119,9 @@ impl<'s> Walk<'s, '_, '_> {
             return Next::Done;
         }
         match node.rrset(rtype::CNAME) {
-            Some(cname) => self.at_cname(cname),
-            None => {
+            // Signatures may stand beside an alias (RFC 4034 §3), so that it does not stand for them.
+            Some(cname) if qtype != rtype::RRSIG => self.at_cname(cname),
+            _ => {
                 self.no_data(served, Ttl::MAX);
                 Next::Done
             }
@@ -139,7 +136,7 @@ impl<'s> Walk<'s, '_, '_> {
     }
 
     /// The name is below a DNAME, which makes an alias for it.
-    fn at_dname(&mut self, node: Node<'s>, owner_octets: usize) -> Next {
+    fn at_dname(&mut self, node: Node<'s>, name: &[u8], owner_octets: usize) -> Next {
         let Some(dname) = node.rrset(rtype::DNAME) else { return Next::Done };
         let Some(target) = dname.rdatas().next().filter(|_| !self.was_here()) else { return Next::Done };
         let dname_owner = self.owner.suffix(owner_octets);
@@ -153,7 +150,10 @@ impl<'s> Walk<'s, '_, '_> {
             return Next::Done;
         };
         self.answer.answers.push(Entry { owner: self.owner, ttl: dname.ttl, content: Content::MadeCname(made) });
-        if self.query.qtype == rtype::CNAME {
+        // A DNAME that leads below itself makes longer and longer names of which none exists.
+        let dname_name = name.len().checked_sub(owner_octets).and_then(|at| name.get(at..)).unwrap_or_default();
+        let is_endless = FoldedName::fold(target).is_none_or(|target| name::is_within(target.as_wire(), dname_name));
+        if is_endless || self.query.qtype == rtype::CNAME {
             return Next::Done;
         }
         self.owner = made;

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use super::{
-    answer::{Answer, CLASS_CH, CLASS_IN, Content, Entry, Owner},
+    answer::{Answer, CLASS_CH, CLASS_IN, Content, Entry, Kind, Owner},
     compress::Names,
     ecs::ECS_OCTETS_MAX,
     header::{Counts, HEADER_OCTETS, Header, Rcode},
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     name::NAME_OCTETS_MAX,
     types::{Scope, Ttl},
+    zone::rtype,
 };
 
 /// The largest UDP message that is sent, whatever the query allows: none is fragmented on the way (flag day 2020).
@@ -133,8 +134,14 @@ fn write_sections(
     for entry in &answer.answers {
         counts.answers += writer.put_entry(answer, query, entry)?;
     }
+    // Behind an alias a referral only spares the resolver a question.
+    let is_courtesy = answer.kind == Kind::Referral && answer.is_authoritative;
     for entry in &answer.authority {
-        counts.authority += writer.put_entry(answer, query, entry)?;
+        match writer.put_entry(answer, query, entry) {
+            Ok(n_records) => counts.authority += n_records,
+            Err(_) if is_courtesy => return Ok(()),
+            Err(full) => return Err(full),
+        }
     }
     for (index, entry) in answer.additional.iter().enumerate() {
         match writer.put_entry(answer, query, entry) {
@@ -254,7 +261,11 @@ impl<'o> Writer<'o> {
                 let names = CompressibleNames::of(rtype);
                 for rdata in rrset.rdatas() {
                     start(self)?;
-                    if names.n_names == 0 {
+                    if rtype == rtype::DNAME {
+                        let rdata_at = self.put_open_record(fields)?;
+                        self.put_plain_name(rdata)?;
+                        self.set_length(rdata_at)?;
+                    } else if names.n_names == 0 {
                         self.put_record(fields, rdata)?;
                     } else {
                         let rdata_at = self.put_open_record(fields)?;
@@ -334,14 +345,28 @@ impl<'o> Writer<'o> {
         Ok(())
     }
 
-    /// Writes a name, its tail as a pointer if it stands in the message already.
-    fn put_name(&mut self, name: &[u8]) -> Result<(), Full> {
+    /// Writes a name in full, where it may not be compressed but others may point at it.
+    fn put_plain_name(&mut self, name: &[u8]) -> Result<(), Full> {
+        let (n_octets, _) = self.compress(name);
+        let start = self.at;
+        self.put(name)?;
+        self.names.add(name, n_octets, start);
+        Ok(())
+    }
+
+    /// How many octets of a name are new to the message, and where the rest stands.
+    fn compress(&mut self, name: &[u8]) -> (usize, Option<u16>) {
         let written = self.out.get(..self.at).unwrap_or_default();
         if self.names.is_empty() {
             // Only now: most answers have no name but the question's, which is pointed at without a search.
             self.names.add_question(written);
         }
-        let (n_octets, pointer) = self.names.compress(name, written);
+        self.names.compress(name, written)
+    }
+
+    /// Writes a name, its tail as a pointer if it stands in the message already.
+    fn put_name(&mut self, name: &[u8]) -> Result<(), Full> {
+        let (n_octets, pointer) = self.compress(name);
         let start = self.at;
         self.put(name.get(..n_octets).unwrap_or_default())?;
         if let Some(pointer) = pointer {

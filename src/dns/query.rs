@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use super::{
+    answer::{CLASS_ANY, CLASS_IN},
     ecs::{Ecs, EcsError, parse_ecs},
     header::{Counts, HEADER_OCTETS, Header, NOTIFY, QUERY, UPDATE},
     options::{OPTION_COOKIE, OPTION_KEEPALIVE, OPTION_PADDING},
@@ -349,9 +350,12 @@ fn reject_opcode(header: Header, counts: Counts, body: &[u8]) -> Rejection<'_> {
         Ok(question) => question,
         Err(form) => return reply(&[], None, if is_known { form.into() } else { error }),
     };
+    // Classes other than those of zones know neither.
+    let is_known = is_known && matches!(question.qclass, CLASS_IN | CLASS_ANY);
+    let error = if is_known { error } else { QueryError::Opcode };
     let mut opt = Opt::default();
     let error = match opt.read_records(question.rest, counts.answers, counts.authority, counts.additional) {
-        Ok(()) if header.opcode() == UPDATE && question.qtype != rtype::SOA => FormError::UpdateType.into(),
+        Ok(()) if is_known && header.opcode() == UPDATE && question.qtype != rtype::SOA => FormError::UpdateType.into(),
         Ok(()) => error,
         Err(QueryError::Version) => QueryError::Version,
         Err(form) if is_known => form,

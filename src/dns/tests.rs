@@ -196,9 +196,10 @@ fn rfc4035_ds_is_the_parents_even_where_the_child_is_served_too() {
     let above_a_cut = "$ORIGIN org.\n@ 60 SOA a b 1 1 1 1 1\n@ 60 NS ns.example.net.\nexample 60 NS ns.example.net.\n";
     let referral = "NOERROR\nauthority: example.org. 60 NS ns.example.net.";
     check_zones(&[above_a_cut, CHILD], "sub.example.org DS", referral);
-    // A zone above that does not delegate the child has no say about it.
+    // So it is when the zone above does not delegate the child.
     let above = "$ORIGIN org.\n@ 60 SOA a b 1 1 1 1 1\n@ 60 NS ns.example.net.\n";
-    check_zones(&[above, CHILD], "sub.example.org DS", &format!("NOERROR aa\n{own}"));
+    let negative = "NXDOMAIN aa\nauthority: org. 1 SOA a.org. b.org. 1 1 1 1 1";
+    check_zones(&[above, CHILD], "sub.example.org DS", negative);
 }
 
 #[test]
@@ -314,11 +315,46 @@ fn rfc6672_name_that_grows_too_long_is_yxdomain() {
 }
 
 #[test]
-fn rfc6672_dname_below_its_own_target_ends() {
-    let text = "$ORIGIN example.org.\n@ 60 SOA a b 1 1 1 1 1\n@ 60 NS ns.example.net.\nd 60 DNAME e.d\n";
-    let response = ask(&snapshot(CONFIG, &[text]), "x.d.example.org A +tcp");
-    assert_eq!(response.matches(" DNAME ").count(), 1, "{response}");
-    assert_eq!(response.matches(" CNAME ").count(), 17, "{response}");
+fn rfc6672_dname_that_leads_below_itself_is_followed_once() {
+    let text = "$ORIGIN example.org.\n@ 60 SOA a b 1 1 1 1 1\n@ 60 NS ns.example.net.\nd 60 DNAME E.d\n";
+    let answer = "NOERROR aa\nanswer: d.example.org. 60 DNAME E.d.example.org.\nanswer: x.d.example.org. 60 CNAME x.E.d.example.org.";
+    check(text, "x.d.example.org A +tcp", answer);
+    check(text, "x.d.example.org CNAME", answer);
+}
+
+#[test]
+fn rfc6672_3_2_any_below_a_dname_is_that_of_the_target() {
+    let text = "$ORIGIN example.org.\n@ 60 SOA a b 1 1 1 1 1\n@ 60 NS ns.example.net.\nd 60 DNAME e\nx.e 60 TXT x\n";
+    let alias = "answer: d.example.org. 60 DNAME e.example.org.\nanswer: x.d.example.org. 60 CNAME x.e.example.org.";
+    check(text, "x.d.example.org ANY", &format!("NOERROR aa\n{alias}\nanswer: x.e.example.org. 60 TXT x"));
+    let soa = "authority: example.org. 1 SOA a.example.org. b.example.org. 1 1 1 1 1";
+    check(text, "y.d.example.org ANY", &format!("NXDOMAIN aa\n{}\n{soa}", alias.replace(" x.", " y.")));
+}
+
+#[test]
+fn rfc6672_2_5_made_alias_points_into_the_dname() {
+    let target = format!("{0}.{0}.{0}", "t".repeat(60));
+    let text = format!("$ORIGIN example.org.\n@ 60 SOA a b 1 1 1 1 1\n@ 60 NS ns.example.net.\nd 60 DNAME {target}\n");
+    let response = exchange(&snapshot(CONFIG, &[&text]), &Asked::new("x.d.example.org CNAME")).expect("response");
+    assert_eq!(response.windows(60).filter(|octets| octets.iter().all(|&octet| octet == b't')).count(), 3);
+    show(&response);
+}
+
+#[test]
+fn rfc4034_3_rrsig_beside_an_alias_is_not_asked_of_its_target() {
+    zone("alias.example.org RRSIG", "NOERROR aa\nSOA!");
+    zone("alias.example.org NSEC", "NOERROR aa\nanswer: alias.example.org. 300 CNAME svc.example.org.\nSOA!");
+}
+
+#[test]
+fn rfc2181_9_referral_behind_an_alias_never_sets_tc() {
+    let mut text =
+        "$ORIGIN example.org.\n@ 60 SOA a b 1 1 1 1 1\n@ 60 NS ns.example.net.\nc 60 CNAME x.sub\n".to_owned();
+    for index in 0..13 {
+        text.push_str(&format!("sub 60 NS {}{index}.example.net.\n", "n".repeat(40)));
+    }
+    check(&text, "c.example.org A", "NOERROR aa\nanswer: c.example.org. 60 CNAME x.sub.example.org.");
+    assert!(ask(&snapshot(CONFIG, &[&text]), "x.sub.example.org A").starts_with("NOERROR tc"));
 }
 
 #[test]

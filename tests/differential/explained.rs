@@ -4,7 +4,7 @@
 
 use crate::{
     judge::{Case, Essence, Meaning},
-    message::TC,
+    message::{ANSWER, Reply, TC},
     name::Name,
     servers::Kind,
     shape::Shape,
@@ -23,7 +23,10 @@ pub struct Explained {
 }
 
 const DNAME: u16 = 39;
+const NOERROR: u16 = 0;
 const FORMERR: u16 = 1;
+const NXDOMAIN: u16 = 3;
+const YXDOMAIN: u16 = 6;
 const NOTIMP: u16 = 4;
 const NOTAUTH: u16 = 9;
 const BADVERS: u16 = 16;
@@ -126,12 +129,39 @@ pub const EXPLAINED: &[Explained] = &[
     },
     Explained {
         name: "DNAME that leads below itself",
-        rfc: "RFC 6672 §2.2, RFC 1034 §3.6.2",
-        why: "every step makes a longer name; Knot and NSD stop after one or five, BIND gives SERVFAIL, we follow to YXDOMAIN or the limit",
+        rfc: "RFC 1034 §3.6.2",
+        why: "every step makes a longer name; Knot stops after some, BIND gives SERVFAIL; we give one and leave the rest to the resolver",
         put_right: |_, _, theirs, ours| {
             let (Essence::Message(theirs), Essence::Message(ours)) = (theirs, ours) else { return };
-            if theirs.leads_below_itself() || theirs.flags & TC != 0 && ours.leads_below_itself() {
+            if ours.leads_below_itself() || theirs.leads_below_itself() {
                 theirs.clone_from(ours);
+            }
+        },
+    },
+    Explained {
+        name: "ANY below a DNAME",
+        rfc: "RFC 6672 §3.2",
+        why: "BIND does not follow the alias that it makes when the type is ANY",
+        put_right: |case, kind, theirs, ours| {
+            if kind == Kind::Bind
+                && case.is_any()
+                && [case.ours(), case.reply(kind)].iter().all(|reply| has_dname(reply))
+            {
+                theirs.clone_from(ours);
+            }
+        },
+    },
+    Explained {
+        name: "RCODE of a truncated chain",
+        rfc: "RFC 6604 §3",
+        why: "Knot and BIND stop where the message is full and have NOERROR then; the RCODE is the last name's",
+        put_right: |_, _, theirs, ours| {
+            if let (Essence::Message(theirs), Essence::Message(ours)) = (theirs, ours)
+                && theirs.flags & ours.flags & TC != 0
+                && theirs.rcode == NOERROR
+                && matches!(ours.rcode, NXDOMAIN | YXDOMAIN)
+            {
+                theirs.rcode = ours.rcode;
             }
         },
     },
@@ -231,6 +261,10 @@ pub const EXPLAINED: &[Explained] = &[
         },
     },
 ];
+
+fn has_dname(reply: &Reply) -> bool {
+    reply.message().is_some_and(|message| message.sections[ANSWER].keys().any(|(_, rtype, _)| *rtype == DNAME))
+}
 
 fn is_formerr(essence: &Essence) -> bool {
     matches!(essence, Essence::Message(meaning) if meaning.rcode == FORMERR)

@@ -159,7 +159,8 @@ impl Case<'_> {
         })
     }
 
-    fn is_any(&self) -> bool {
+    /// Whether everything is asked for.
+    pub fn is_any(&self) -> bool {
         self.query.question.as_ref().is_some_and(|question| question.rtype == QTYPE_ANY)
     }
 

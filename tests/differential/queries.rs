@@ -66,8 +66,8 @@ pub const RD: u16 = 0x0100;
 pub const DO: u16 = 0x8000;
 
 /// Types that no zone here has, or that mean something special in a question.
-const ABSENT_TYPES: [u16; 24] =
-    [0, 3, 10, 24, 25, 30, 41, 46, 47, 48, 50, 51, 59, 60, 62, 103, 128, 249, 251, 252, 253, 254, 65281, 65535];
+const ABSENT_TYPES: [u16; 23] =
+    [3, 10, 24, 25, 30, 41, 46, 47, 48, 50, 51, 59, 60, 62, 103, 128, 249, 251, 252, 253, 254, 65281, 65535];
 
 impl Query {
     /// Makes `n_queries`; nine in ten are well formed.

@@ -125,12 +125,13 @@ impl Universe {
             .any(|(other, other_type)| type_number(other_type) == rtype && other.folded() == *owner)
     }
 
-    /// Whether some zone has exactly these records, as far as their number and TTL say.
+    /// Whether some zone has exactly these records, as far as their number and TTL say, at the owner or at a wildcard that stands for it.
     pub fn has_whole_rrset(&self, (owner, rtype, _): &RrsetKey, rrset: &message::Rrset) -> bool {
         let zones = self.zones.iter().filter(|zone| owner.is_within(&zone.apex));
         zones.flat_map(|zone| &zone.rrsets).any(|((other, other_type), served)| {
+            let is_wildcard = other.0.first().is_some_and(|label| label == b"*");
             type_number(other_type) == *rtype
-                && other.folded() == *owner
+                && (other.folded() == *owner || is_wildcard && owner.is_below(&other.folded().parent()))
                 && served.rdatas.len() == rrset.rdatas.len()
                 && rrset.ttls.iter().eq([&served.ttl])
         })
