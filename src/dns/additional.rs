@@ -18,13 +18,19 @@ const OPTIONAL_MAX: usize = 16;
 /// Adds the addresses of the servers that a delegation names: those at or below the cut itself must be there (RFC 9471 §3.1), those
 /// elsewhere in the zone are a courtesy (§3.2).
 pub(super) fn add_glue<'s>(zone: &'s Zone, cut: &[u8], servers: Rrset<'s>, answer: &mut Answer<'s>) {
+    let mut has_others = false;
     for target in servers.rdatas() {
         let Some(folded) = FoldedName::fold(target) else { continue };
         if name::is_within(folded.as_wire(), cut) {
             push_addresses(zone.node(folded.as_wire()), Owner::Stored(target), answer, usize::MAX);
+        } else {
+            has_others = true;
         }
     }
     answer.n_glue_required = answer.additional.len();
+    if !has_others {
+        return;
+    }
     let most = answer.additional.len() + OPTIONAL_MAX;
     for target in servers.rdatas() {
         let Some(folded) = FoldedName::fold(target) else { continue };

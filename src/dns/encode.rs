@@ -47,7 +47,7 @@ pub enum Transport {
 
 impl Transport {
     /// How many octets a response may have.
-    pub(super) fn octets_max(self, edns: Option<Edns>) -> usize {
+    pub(super) fn octets_max(self, edns: Option<&Edns>) -> usize {
         match (self, edns) {
             (Self::Udp, None) => usize::from(UDP_OCTETS_MIN),
             (Self::Udp, Some(edns)) => usize::from(edns.udp_octets_max.max(UDP_OCTETS_MIN)).min(UDP_OCTETS_MAX),
@@ -76,11 +76,11 @@ pub struct Envelope<'e> {
     /// The question to echo, empty if it could not be read.
     pub question: &'e [u8],
     /// What the query's OPT said: there is one in the response if there was one in the query (RFC 6891 §6.1.1).
-    pub edns: Option<Edns>,
+    pub edns: Option<&'e Edns>,
     /// Response code.
     pub rcode: Rcode,
-    /// Scope of an ECS option.
-    pub scope: Scope,
+    /// Scope of an ECS option, which comes back only where an answer went by it.
+    pub scope: Option<Scope>,
     /// This server's identifier, for those who ask (RFC 5001).
     pub nsid: Option<&'e str>,
     /// Other EDNS options.
@@ -171,7 +171,8 @@ impl<'o> Writer<'o> {
         let mut n_opt = 0;
         let mut nsid: &[u8] = &[];
         if let Some(edns) = envelope.edns {
-            n_opt = OPT_OCTETS + edns.ecs.map_or(0, |ecs| 8 + usize::from(ecs.source_prefix.div_ceil(8)));
+            let ecs = edns.ecs.filter(|_| envelope.scope.is_some());
+            n_opt = OPT_OCTETS + ecs.map_or(0, |ecs| 8 + usize::from(ecs.source_prefix.div_ceil(8)));
             n_opt += envelope.options.n_octets_required();
             let identifier = envelope.nsid.filter(|_| edns.wants_nsid).map_or(&[][..], str::as_bytes);
             // An identifier that leaves no room is no reason to be silent.
@@ -209,14 +210,14 @@ impl<'o> Writer<'o> {
 
     /// Writes the OPT record: our size, the rcode's upper bits, version 0, DO as it came (RFC 3225 §3), ECS if there was one, NSID if
     /// asked for, then what [`Options`] has.
-    fn put_opt(&mut self, edns: Edns, envelope: &Envelope<'_>) -> Result<(), Full> {
+    fn put_opt(&mut self, edns: &Edns, envelope: &Envelope<'_>) -> Result<(), Full> {
         let [size0, size1] = UDP_OCTETS_ADVERTISED.to_be_bytes();
         let dnssec_ok = if edns.is_dnssec_ok { 0x80 } else { 0 };
         self.put(&[0, 0, 41, size0, size1, envelope.rcode.extended_bits(), 0, dnssec_ok, 0, 0, 0])?;
         let options_at = self.at;
-        if let Some(ecs) = edns.ecs {
+        if let (Some(ecs), Some(scope)) = (&edns.ecs, envelope.scope) {
             let mut option = [0; ECS_OCTETS_MAX];
-            let n_octets = ecs.write(envelope.scope, &mut option);
+            let n_octets = ecs.write(scope, &mut option);
             self.put_option(OPTION_ECS, option.get(..n_octets).unwrap_or_default())?;
         }
         let nsid = self.nsid;

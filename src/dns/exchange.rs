@@ -22,7 +22,6 @@ use crate::{
     name::Name,
     protect::limit::{Class, Verdict},
     snapshot::Snapshot,
-    types::Scope,
     zone::{ServedZone, rtype},
 };
 
@@ -140,7 +139,7 @@ fn exchange_unsigned(
         return Exchange::Transfer(Box::new(outgoing));
     }
     match outgoing.next_message(circumstances.now.as_secs()) {
-        Some(Ok(message)) if message.len() <= circumstances.transport.octets_max(query.edns) => {
+        Some(Ok(message)) if message.len() <= circumstances.transport.octets_max(query.edns.as_ref()) => {
             let outcome = outcome(Rcode::NoError, Kind::Static, false);
             Exchange::Reply { message, outcome, tsig_error: None, notified: None }
         }
@@ -196,7 +195,7 @@ fn plain(
 ) -> Exchange {
     let Circumstances { peer, transport, random, now } = circumstances;
     let n_signature = session.as_ref().map_or(0, Session::octets);
-    let octets_max = transport.octets_max(query.and_then(|query| query.edns)).min(MESSAGE_OCTETS_MAX);
+    let octets_max = transport.octets_max(query.and_then(|query| query.edns.as_ref())).min(MESSAGE_OCTETS_MAX);
     let mut message = vec![0; octets_max.saturating_sub(n_signature)];
     match respond(snapshot, wire, peer, transport, now, random, &mut message) {
         Step::Drop(reason) => Exchange::Drop(reason),
@@ -222,9 +221,17 @@ fn error_reply(
     let question = open(wire).map_or(&[][..], |opening| opening.question);
     let edns = Query::parse(wire).ok().and_then(|query| query.edns);
     let transport = circumstances.transport;
-    let envelope =
-        Envelope { header, question, edns, rcode, scope: Scope(0), nsid: None, options: Options::default(), transport };
-    let mut message = vec![0; transport.octets_max(edns)];
+    let envelope = Envelope {
+        header,
+        question,
+        edns: edns.as_ref(),
+        rcode,
+        scope: None,
+        nsid: None,
+        options: Options::default(),
+        transport,
+    };
+    let mut message = vec![0; transport.octets_max(edns.as_ref())];
     let Some(encoded) = encode_empty(&envelope, &mut message) else { return Exchange::Drop(DropReason::NoRoom) };
     message.truncate(encoded.n_octets);
     if let Some(mut session) = session {

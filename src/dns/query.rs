@@ -284,17 +284,13 @@ impl<'p> Query<'p> {
 /// A name in lower case, on the stack.
 #[derive(Clone)]
 pub(super) struct FoldedName {
-    /// Room for whole words; octets after the name are 0.
-    octets: [u8; FOLDED_OCTETS],
+    octets: [u8; NAME_OCTETS_MAX],
     n_octets: u8,
 }
 
-/// Octets of the longest name in whole words.
-const FOLDED_OCTETS: usize = NAME_OCTETS_MAX.next_multiple_of(8);
-
 impl FoldedName {
     fn root() -> Self {
-        Self { octets: [0; FOLDED_OCTETS], n_octets: 1 }
+        Self { octets: [0; NAME_OCTETS_MAX], n_octets: 1 }
     }
 
     /// Folds an uncompressed name; `None` if it is longer than 255 octets.
@@ -307,9 +303,15 @@ impl FoldedName {
     /// Folds an uncompressed name into this one, which is the root's.
     fn set(&mut self, name: &[u8]) -> Option<()> {
         self.n_octets = u8::try_from(name.len()).ok()?;
-        self.octets.get_mut(..name.len())?.copy_from_slice(name);
-        for word in self.octets.as_chunks_mut().0.iter_mut().take(name.len().div_ceil(8)) {
-            *word = fold_word(u64::from_le_bytes(*word)).to_le_bytes();
+        let octets = self.octets.get_mut(..name.len())?;
+        // Read where it stands, never where it was just written: a read over several writes waits until they are done.
+        let (words, rest) = name.as_chunks();
+        let (folded_words, folded_rest) = octets.as_chunks_mut();
+        for (folded, word) in folded_words.iter_mut().zip(words) {
+            *folded = fold_word(u64::from_le_bytes(*word)).to_le_bytes();
+        }
+        for (folded, octet) in folded_rest.iter_mut().zip(rest) {
+            *folded = octet.to_ascii_lowercase();
         }
         Some(())
     }

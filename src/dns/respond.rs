@@ -14,7 +14,6 @@ use crate::{
     protect::limit::{Class, Verdict},
     select::Turn,
     snapshot::Snapshot,
-    types::Scope,
 };
 
 /// How long a connection may idle, as it is told to those who ask (RFC 7828 §3.1), in tenths of a second: less than the server waits, so that
@@ -71,12 +70,12 @@ pub fn respond(
     let mut query = Query::unread();
     let read = query.read(wire);
     let (header, question, edns) = match &read {
-        Ok(()) => (query.header, query.question, query.edns),
-        Err(Rejection::Reply { header, question, edns, .. }) => (*header, *question, *edns),
+        Ok(()) => (query.header, query.question, query.edns.as_ref()),
+        Err(Rejection::Reply { header, question, edns, .. }) => (*header, *question, edns.as_ref()),
         Err(Rejection::Drop(reason)) => return Step::Drop(*reason),
     };
     let protection = &*snapshot.protection;
-    let cookie = judge_cookie(protection.cookies.as_ref(), edns.as_ref(), peer.ip(), now);
+    let cookie = judge_cookie(protection.cookies.as_ref(), edns, peer.ip(), now);
     let reply = Reply { header, question, edns, transport, cookie };
     let mut out = out;
     // Who is connected, or shows our cookie, is not forged.
@@ -115,7 +114,7 @@ fn shorten(out: &mut [u8]) -> &mut [u8] {
 struct Reply<'p> {
     header: Header,
     question: &'p [u8],
-    edns: Option<Edns>,
+    edns: Option<&'p Edns>,
     transport: Transport,
     cookie: JudgedCookie,
 }
@@ -130,7 +129,7 @@ impl<'p> Reply<'p> {
             is_padded: edns.is_padded && transport.is_encrypted(),
         });
         let (header, question) = (self.header, self.question);
-        Envelope { header, question, edns, rcode, scope: Scope(0), nsid: None, options, transport }
+        Envelope { header, question, edns, rcode, scope: None, nsid: None, options, transport }
     }
 
     /// A response to a well-formed query.
@@ -142,7 +141,7 @@ impl<'p> Reply<'p> {
         let mut answer = Answer::refused();
         answer::answer(snapshot, query, &client_of(query, peer.ip(), random, Turn::Take), &mut answer);
         let mut envelope: Envelope<'_> = self.envelope(answer.rcode);
-        envelope.scope = answer.scope;
+        envelope.scope = Some(answer.scope);
         envelope.nsid = snapshot.identity.nsid.as_deref();
         envelope.options.error = self.edns.and_then(|_| extended_error(&answer, query));
         self.step(encode(&answer, query, &envelope, out), answer.rcode, answer.kind, answer.is_degraded())
@@ -166,18 +165,12 @@ impl<'p> Reply<'p> {
         if self.cookie.status != CookieStatus::None {
             return self.empty(Rcode::BadCookie, Kind::Slip, out);
         }
-        let encoded = encode_truncated(&self.without_ecs(Rcode::NoError), out);
+        let encoded = encode_truncated(&self.envelope(Rcode::NoError), out);
         self.step(encoded, Rcode::NoError, Kind::Slip, false)
     }
 
     fn empty(&self, rcode: Rcode, kind: Kind, out: &mut [u8]) -> Step {
-        self.step(encode_empty(&self.without_ecs(rcode), out), rcode, kind, false)
-    }
-
-    /// ECS comes back only where an answer went by it.
-    fn without_ecs(&self, rcode: Rcode) -> Envelope<'p> {
-        let envelope = self.envelope(rcode);
-        Envelope { edns: envelope.edns.map(|edns| Edns { ecs: None, ..edns }), ..envelope }
+        self.step(encode_empty(&self.envelope(rcode), out), rcode, kind, false)
     }
 
     fn step(&self, encoded: Option<Encoded>, rcode: Rcode, kind: Kind, is_degraded: bool) -> Step {
