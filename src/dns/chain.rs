@@ -233,6 +233,10 @@ impl<'s> Walk<'s, '_, '_> {
     }
 
     fn push_stored(&mut self, rrset: Rrset<'s>) {
+        // An alias made by a DNAME may lead to that DNAME itself.
+        if rrset.rtype == rtype::DNAME && self.has_stored(rrset) {
+            return;
+        }
         self.answer.answers.push(Entry { owner: self.owner, ttl: rrset.ttl, content: Content::Stored(rrset) });
     }
 

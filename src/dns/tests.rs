@@ -323,6 +323,19 @@ fn rfc6672_dname_that_leads_below_itself_is_followed_once() {
 }
 
 #[test]
+fn rfc2181_5_5_dname_that_leads_to_itself_is_there_once() {
+    let text = "$ORIGIN example.org.\n@ 60 SOA a b 1 1 1 1 1\n@ 60 NS ns.example.net.\nd 60 DNAME e\nx.e 60 CNAME d\n";
+    check(
+        text,
+        "x.d.example.org DNAME",
+        "NOERROR aa
+         answer: d.example.org. 60 DNAME e.example.org.
+         answer: x.d.example.org. 60 CNAME x.e.example.org.
+         answer: x.e.example.org. 60 CNAME d.example.org.",
+    );
+}
+
+#[test]
 fn rfc6672_3_2_any_below_a_dname_is_that_of_the_target() {
     let text = "$ORIGIN example.org.\n@ 60 SOA a b 1 1 1 1 1\n@ 60 NS ns.example.net.\nd 60 DNAME e\nx.e 60 TXT x\n";
     let alias = "answer: d.example.org. 60 DNAME e.example.org.\nanswer: x.d.example.org. 60 CNAME x.e.example.org.";

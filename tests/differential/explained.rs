@@ -23,7 +23,6 @@ pub struct Explained {
 }
 
 const CNAME: u16 = 5;
-const SOA: u16 = 6;
 const DNAME: u16 = 39;
 const NOERROR: u16 = 0;
 const FORMERR: u16 = 1;
@@ -191,16 +190,6 @@ pub const EXPLAINED: &[Explained] = &[
         },
     },
     Explained {
-        name: "OPT below the root",
-        rfc: "RFC 6891 §6.1.2",
-        why: "Knot passes over it, NSD is silent; the owner must be the root",
-        put_right: |case, _, theirs, ours| {
-            if is_formerr(ours) && Shape::of(&case.query.packet).opts.iter().any(|opt| !opt.is_at_root) {
-                *theirs = ours.clone();
-            }
-        },
-    },
-    Explained {
         name: "malformed ECS",
         rfc: "RFC 7871 §7.1.2",
         why: "NSD does not know the option, Knot ignores a bad one, BIND allows some; it is FORMERR",
@@ -263,6 +252,18 @@ pub const EXPLAINED: &[Explained] = &[
         },
     },
     Explained {
+        name: "SOA beside YXDOMAIN",
+        rfc: "RFC 2308 §2",
+        why: "Knot adds SOA; there is nothing negative to keep for a name that cannot be made",
+        put_right: |_, kind, theirs, _| {
+            if let (Kind::Knot, Essence::Message(theirs)) = (kind, theirs)
+                && theirs.rcode == YXDOMAIN
+            {
+                theirs.authority.clear();
+            }
+        },
+    },
+    Explained {
         name: "TC where everything fits",
         rfc: "RFC 2181 §9",
         why: "some compress less, above all in what a DNAME makes, or give up earlier; what we send by UDP is what we send by TCP",
@@ -270,18 +271,6 @@ pub const EXPLAINED: &[Explained] = &[
             let (Essence::Message(theirs), Essence::Message(ours)) = (theirs, ours) else { return };
             if theirs.flags & TC != 0 && ours.flags & TC == 0 && case.is_as_by_tcp() {
                 theirs.clone_from(ours);
-            }
-        },
-    },
-    Explained {
-        name: "SOA left out without TC",
-        rfc: "RFC 2308 §3",
-        why: "Knot leaves SOA out of a negative answer where it does not fit, and does not set TC",
-        put_right: |case, kind, theirs, ours| {
-            let (Kind::Knot, Essence::Message(theirs), Essence::Message(ours)) = (kind, theirs, ours) else { return };
-            let is_soa = ours.authority.keys().all(|(_, rtype, _)| *rtype == SOA);
-            if !case.is_tcp && theirs.flags & TC == 0 && theirs.authority.is_empty() && is_soa {
-                theirs.authority.clone_from(&ours.authority);
             }
         },
     },

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use crate::{
     explained::{EXPLAINED, Explained},
-    message::{AA, ADDITIONAL, ANSWER, AUTHORITY, Message, Opt, Reply, Rrset, RrsetKey, Section, TC},
+    message::{AA, ADDITIONAL, ANSWER, AUTHORITY, Message, Opt, Reply, Rrset, RrsetKey, Section},
     name::Name,
     queries::Query,
     servers::Kind,
@@ -70,31 +70,43 @@ const TYPES_OF_ADDRESSES: [u16; 2] = [1, 28];
 
 impl Case<'_> {
     /// Judges: two references that agree are right, and where none do Knot or NSD must be with us. Where they are not, the references'
-    /// replies are put right by one explanation after the other until they are.
+    /// replies are put right by as few explanations as will do.
     pub fn verdict(&self) -> Verdict {
-        let [ours, mut knot, mut nsd, mut bind] = self.replies.map(|reply| self.essence(reply));
         if let Some(problem) = self.problem_of_ours() {
             return Verdict::Different(problem);
         }
-        if is_same(&ours, &knot, &nsd, &bind) {
+        let mut needed: Vec<&'static Explained> = Vec::new();
+        if self.is_same_with(&needed) {
             return Verdict::Same;
         }
-        let mut needed = Vec::new();
+        needed.extend(EXPLAINED);
+        if !self.is_same_with(&needed) {
+            return Verdict::Different("differs");
+        }
         for explained in EXPLAINED {
-            let mut is_needed = false;
-            for (kind, theirs) in [(Kind::Knot, &mut knot), (Kind::Nsd, &mut nsd), (Kind::Bind, &mut bind)] {
-                let before = theirs.clone();
-                (explained.put_right)(self, kind, theirs, &ours);
-                is_needed |= *theirs != before;
-            }
-            if is_needed {
-                needed.push(explained);
-            }
-            if is_same(&ours, &knot, &nsd, &bind) {
-                return Verdict::Explained(needed);
+            let others: Vec<&'static Explained> =
+                needed.iter().copied().filter(|other| other.name != explained.name).collect();
+            if self.is_same_with(&others) {
+                needed = others;
             }
         }
-        Verdict::Different("differs")
+        Verdict::Explained(needed)
+    }
+
+    fn is_same_with(&self, explanations: &[&'static Explained]) -> bool {
+        let [ours, mut knot, mut nsd, mut bind] = self.replies.map(|reply| self.essence(reply));
+        for explained in explanations {
+            for (kind, theirs) in [(Kind::Knot, &mut knot), (Kind::Nsd, &mut nsd), (Kind::Bind, &mut bind)] {
+                (explained.put_right)(self, kind, theirs, &ours);
+            }
+        }
+        if knot == nsd || knot == bind {
+            ours == knot
+        } else if nsd == bind {
+            ours == nsd
+        } else {
+            ours == knot || ours == nsd
+        }
     }
 
     /// Our reply.
@@ -322,16 +334,6 @@ impl Case<'_> {
             }
         }
         text
-    }
-}
-
-fn is_same(ours: &Essence, knot: &Essence, nsd: &Essence, bind: &Essence) -> bool {
-    if knot == nsd || knot == bind {
-        ours == knot
-    } else if nsd == bind {
-        ours == nsd
-    } else {
-        ours == knot || ours == nsd
     }
 }
 

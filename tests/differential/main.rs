@@ -54,7 +54,7 @@ const N_QUERIES: usize = 12_000;
 /// Parents; about half of them have a child zone.
 const N_PARENTS: usize = 80;
 /// Different kinds of differences that are printed.
-const SHOWN_MAX: usize = 400;
+const SHOWN_MAX: usize = 12;
 /// Wait after the last reply before a packet is asked again or counts as unanswered.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// How often a packet is asked over UDP until it counts as unanswered.
@@ -108,7 +108,7 @@ fn judge(universe: &Universe, queries: &[Query], origin: &str) {
         let asking = fleet.addresses().map(|address| scope.spawn(move || ask(address, queries)));
         asking.map(|replies| replies.join().expect("asking does not fail"))
     });
-    let mut explained: BTreeMap<String, usize> = BTreeMap::new();
+    let mut explained: BTreeMap<&str, (usize, &Explained)> = BTreeMap::new();
     let mut different: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut n_cases = 0;
     for (index, query) in queries.iter().enumerate() {
@@ -123,8 +123,7 @@ fn judge(universe: &Universe, queries: &[Query], origin: &str) {
                 Verdict::Same => {}
                 Verdict::Explained(reasons) => {
                     for reason in reasons {
-                        let Explained { name, rfc, why, .. } = reason;
-                        *explained.entry(format!("{name}: {why} ({rfc})")).or_default() += 1;
+                        explained.entry(reason.name).or_insert((0, reason)).0 += 1;
                     }
                 }
                 Verdict::Different(problem) => {
@@ -133,10 +132,10 @@ fn judge(universe: &Universe, queries: &[Query], origin: &str) {
             }
         }
     }
-    println!(
-        "{origin}: {} packets, {n_cases} replies of each server compared, explained: {explained:#?}",
-        queries.len()
-    );
+    println!("{origin}: {} packets, {n_cases} replies of each server compared, explained:", queries.len());
+    for (name, (n_explained, Explained { rfc, why, .. })) in &explained {
+        println!("{n_explained:5} {name} ({rfc}): {why}");
+    }
     if different.is_empty() {
         return;
     }
@@ -152,10 +151,8 @@ fn judge(universe: &Universe, queries: &[Query], origin: &str) {
 }
 
 fn ask(address: std::net::SocketAddr, queries: &[Query]) -> Replies {
-    let started = std::time::Instant::now();
     let packets: Vec<Vec<u8>> = queries.iter().map(|query| query.packet.clone()).collect();
     let by_udp = exchange::ask_udp(address, &packets, PATIENCE, N_ATTEMPTS);
-    println!("T udp {address} {:?}", started.elapsed());
     let mut by_tcp = HashMap::new();
     for is_well_formed in [true, false] {
         let indexes: Vec<usize> = (0..queries.len())
@@ -166,7 +163,6 @@ fn ask(address: std::net::SocketAddr, queries: &[Query]) -> Replies {
             true => exchange::ask_tcp(address, &packets),
             false => exchange::ask_tcp_alone(address, &packets, PATIENCE),
         };
-        println!("T tcp {address} {is_well_formed} {:?}", started.elapsed());
         by_tcp.extend(indexes.into_iter().zip(replies));
     }
     Replies { by_udp, by_tcp }

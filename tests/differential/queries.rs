@@ -74,10 +74,15 @@ impl Query {
     pub fn generate(rng: &mut Rng, universe: &Universe, n_queries: usize) -> Vec<Self> {
         let mut queries: Vec<Self> = (0..n_queries)
             .map(|index| {
-                let draft = Draft::generate(rng, universe);
+                let mut draft = Draft::generate(rng, universe);
                 // A connection of its own for each malformed packet takes time.
                 let is_for_tcp = rng.usize(..4) == 0;
-                if index % 10 == 0 { malformed::generate(rng, &draft, is_for_tcp) } else { draft.query() }
+                if index % 10 == 0 {
+                    draft.question.class = 1;
+                    malformed::generate(rng, &draft, is_for_tcp)
+                } else {
+                    draft.query()
+                }
             })
             .collect();
         number(&mut queries);
