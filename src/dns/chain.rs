@@ -119,8 +119,8 @@ impl<'s> Walk<'s, '_, '_> {
             return Next::Done;
         }
         match node.rrset(rtype::CNAME) {
-            // Signatures may stand beside an alias (RFC 4034 §3), so that it does not stand for them.
-            Some(cname) if qtype != rtype::RRSIG => self.at_cname(cname),
+            // These may stand beside an alias (RFC 4034 §3, §4), so that it does not stand for them.
+            Some(cname) if !matches!(qtype, rtype::RRSIG | rtype::NSEC) => self.at_cname(cname),
             _ => {
                 self.no_data(served, Ttl::MAX);
                 Next::Done

@@ -343,9 +343,10 @@ fn rfc6672_2_5_made_alias_points_into_the_dname() {
 }
 
 #[test]
-fn rfc4034_3_rrsig_beside_an_alias_is_not_asked_of_its_target() {
+fn rfc4034_3_and_4_rrsig_and_nsec_are_of_an_alias_itself() {
     zone("alias.example.org RRSIG", "NOERROR aa\nSOA!");
-    zone("alias.example.org NSEC", "NOERROR aa\nanswer: alias.example.org. 300 CNAME svc.example.org.\nSOA!");
+    zone("alias.example.org NSEC", "NOERROR aa\nSOA!");
+    zone("alias.example.org DNSKEY", "NOERROR aa\nanswer: alias.example.org. 300 CNAME svc.example.org.\nSOA!");
 }
 
 #[test]
@@ -622,6 +623,7 @@ fn rfc4892_class_ch_tells_version_and_identity_or_refuses() {
     zone("id.server TXT +ch", "NOERROR\nanswer: id.server. 0 TXT here");
     zone("hostname.bind TXT +ch", "NOERROR\nanswer: hostname.bind. 0 TXT here");
     zone("version.bind A +ch", "REFUSED");
+    zone("version.server ANY +ch", "REFUSED");
     zone("www.example.org A +ch", "REFUSED");
     zone("www.example.org A +hs", "REFUSED");
     let hidden = CONFIG.replace("nsid = \"here\"\nversion = \"fingerpost\"", "version = \"off\"");

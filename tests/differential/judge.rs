@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use crate::{
     explained::{EXPLAINED, Explained},
-    message::{ADDITIONAL, ANSWER, AUTHORITY, Message, Opt, Reply, Rrset, RrsetKey, Section, TC},
+    message::{AA, ADDITIONAL, ANSWER, AUTHORITY, Message, Opt, Reply, Rrset, RrsetKey, Section, TC},
     name::Name,
     queries::Query,
     servers::Kind,
@@ -130,7 +130,6 @@ impl Case<'_> {
         // So is how much of everything is sent to those who ask for ANY (RFC 8482).
         if self.is_any() && message.is_authoritative() && (!meaning.answer.is_empty() || message.is_truncated()) {
             meaning.answer = Section::from([((Name::default(), QTYPE_ANY, 1), Default::default())]);
-            meaning.flags &= !TC;
         }
         Essence::Message(Box::new(meaning))
     }
@@ -157,6 +156,20 @@ impl Case<'_> {
             let apex = |name: &Name| self.universe.zone_of(name).map(|zone| &zone.apex);
             target.is_some_and(|target| apex(&target).is_some_and(|zone| Some(zone) != apex(owner)))
         })
+    }
+
+    /// Whether we gave the same by UDP and TCP, but for a referral behind an alias.
+    pub fn is_as_by_tcp(&self) -> bool {
+        let Some(mut by_tcp) = self.ours_by_tcp.map(|reply| self.essence(reply)) else { return false };
+        let by_udp = self.essence(self.ours());
+        if let (Essence::Message(by_udp), Essence::Message(by_tcp)) = (&by_udp, &mut by_tcp)
+            && by_udp.authority.is_empty()
+            && by_tcp.flags & AA != 0
+            && by_tcp.authority.keys().all(|(_, rtype, _)| *rtype == 2)
+        {
+            (by_tcp.authority, by_tcp.glue) = Default::default();
+        }
+        by_udp == by_tcp
     }
 
     /// Whether everything is asked for.
