@@ -23,7 +23,7 @@
 //! * Up to *meaning* there is no clock, randomness, log, counter, socket or `async`: they are arguments and returned values.
 //! * Nobody changes a snapshot; a request reads one, from its beginning to its end. An index into it never outlives it.
 //! * Between a datagram and its answer there is no lock and no allocation.
-//! * A transport decides nothing: every one calls `dns::respond`.
+//! * A transport decides nothing: every one calls `dns::respond`, or `dns::exchange` for what is signed, a zone transfer or a NOTIFY.
 //! * What an operator writes is either wholly in force or not at all; network input never panics, and every queue, table and wait has a limit.
 
 pub mod cli;

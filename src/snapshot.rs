@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub geo: Arc<Geo>,
     /// What `CH TXT` answers.
     pub identity: Arc<Identity>,
+    /// Who may have zones, and the keys that sign.
+    pub transfer: Arc<config::Transfer>,
     /// What DNS does about forged and too many queries.
     pub protection: Arc<Protection>,
     /// What the redirector goes by.

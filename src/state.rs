@@ -10,6 +10,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
     sync::Arc,
 };
 
@@ -41,6 +42,8 @@ pub enum Event {
     ZoneLoaded(Arc<Zone>),
     /// A zone's file is gone.
     ZoneRemoved(Name),
+    /// A secondary zone must not be served any more, or is not there yet: its names get SERVFAIL.
+    ZoneExpired(Name),
     /// A probe ended.
     Probed(Target, Outcome),
     /// An operator spoke.
@@ -113,6 +116,8 @@ pub struct Override {
 struct Loaded {
     current: Option<Arc<Zone>>,
     pending: Option<Arc<Zone>>,
+    /// Whether `current` stands only for its name.
+    is_expired: bool,
 }
 
 /// See the module.
@@ -177,6 +182,10 @@ impl State {
                 Ok(Vec::new())
             }
             Event::ZoneLoaded(zone) => self.load_zone(zone),
+            Event::ZoneExpired(apex) => {
+                self.expire_zone(&apex);
+                Ok(Vec::new())
+            }
             Event::ZoneRemoved(apex) => {
                 self.remove_zone(&apex);
                 Ok(Vec::new())
@@ -217,6 +226,7 @@ impl State {
             pools: self.pools.clone().into(),
             geo: self.geo.clone(),
             identity: Arc::new(identity),
+            transfer: self.config.dns.transfer.clone(),
             protection: self.protection.clone(),
             redirect: Arc::new(self.config.redirect.clone()),
             listeners: listeners.into(),
@@ -264,10 +274,10 @@ impl State {
         let loaded = self.zones.entry(zone.apex().clone()).or_default();
         match resolved {
             Ok(pools) => {
-                *loaded = Loaded { current: Some(zone.clone()), pending: None };
+                *loaded = Loaded { current: Some(zone.clone()), pending: None, is_expired: false };
                 // One zone of ten thousand: the set is copied once and changed at one place, the others are shared.
                 let mut set = (*self.zone_set).clone();
-                set.insert(Arc::new(ServedZone { zone, pools }));
+                set.insert(Arc::new(ServedZone { zone, pools, is_expired: false }));
                 self.zone_set = Arc::new(set);
                 self.is_changed = true;
                 Ok(Vec::new())
@@ -278,6 +288,19 @@ impl State {
                 Err(findings)
             }
         }
+    }
+
+    fn expire_zone(&mut self, apex: &Name) {
+        // One name's zone is as good as another: nothing in it is ever answered.
+        let text = format!("{apex} 0 SOA . . 0 0 0 0 0\n{apex} 0 NS .\n");
+        let Ok((zone, _)) = Zone::from_text(Path::new("expired.zone"), &text) else { return };
+        let zone = Arc::new(zone);
+        let loaded = Loaded { current: Some(zone.clone()), pending: None, is_expired: true };
+        self.zones.insert(apex.clone(), loaded);
+        let mut set = (*self.zone_set).clone();
+        set.insert(Arc::new(ServedZone { zone, pools: Box::new([]), is_expired: true }));
+        self.zone_set = Arc::new(set);
+        self.is_changed = true;
     }
 
     fn remove_zone(&mut self, apex: &Name) {
@@ -332,9 +355,10 @@ impl State {
     fn serve_zones(&mut self) {
         let mut set = ZoneSet::new();
         for loaded in self.zones.values_mut() {
+            let is_expired = loaded.is_expired;
             let resolve = |zone: &Arc<Zone>| {
                 let pools = resolve(&self.config, &self.pools_by_name, zone).ok()?;
-                Some(Arc::new(ServedZone { zone: zone.clone(), pools }))
+                Some(Arc::new(ServedZone { zone: zone.clone(), pools, is_expired }))
             };
             let served = match loaded.pending.as_ref().and_then(resolve) {
                 Some(served) => {

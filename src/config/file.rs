@@ -23,6 +23,7 @@ use super::{
     pool::read_pool,
     protect::{read_cookies, read_rate_limit},
     reader::{Reader, Table, Value, Word, suggest_name},
+    transfer::{TsigKey, read_keys, read_transfer},
 };
 use crate::diagnostic::{Diagnostics, Source};
 
@@ -76,7 +77,8 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, source: &Source) -> Config 
     {
         version.reject("this version of the format is not known", "this program reads `version = 1`");
     }
-    let dns = read_dns(root, &folder, &mut places);
+    let keys = read_keys(named_entries(root, "tsig"), &folder);
+    let dns = read_dns(root, &folder, &keys, &mut places);
     let redirect = read_redirect(root, &mut places);
     let control = read_control(root, &folder, &mut places);
     let geoip = root.get("geoip").and_then(|value| value.table("geoip"));
@@ -153,7 +155,8 @@ impl Context<'_> {
 fn named_entries<'r>(root: Table<'r>, table: &'static str) -> Vec<(Word<'r>, Value<'r>)> {
     let entries = root.get(table).and_then(|value| value.entries()).unwrap_or_default();
     for (word, _) in &entries {
-        check_name(root.reader, word.text, word.span.clone(), false);
+        // A key is named by a domain name, which both sides of a transfer have to agree on.
+        check_name(root.reader, word.text, word.span.clone(), table == "tsig");
     }
     entries
 }
@@ -199,29 +202,25 @@ fn read_text_or_off(value: Option<Value<'_>>, default: Option<String>) -> Option
     (text != "off").then(|| text.to_owned())
 }
 
-fn read_dns(root: Table<'_>, folder: &Path, places: &mut Places) -> Dns {
+fn read_dns(root: Table<'_>, folder: &Path, keys: &[Arc<TsigKey>], places: &mut Places) -> Dns {
     let cores = thread::available_parallelism().map_or(1, usize::from).min(256);
     let version = Some(concat!("fingerpost ", env!("CARGO_PKG_VERSION")).to_owned());
     let Some(table) = root.get("dns").and_then(|value| value.table("dns")) else {
+        if let Some(value) = root.get("secondaries") {
+            value.reject("nobody is served these zones: there is no `[dns]`", "add `[dns]`");
+        }
         return Dns {
             listen: Vec::new(),
             zones: None,
             udp_workers: cores,
             version,
             nsid: None,
+            transfer: Arc::default(),
             encrypted: None,
             cookies: None,
             rate_limit: None,
         };
     };
-    if let Some(value) = table.get("allow_transfer")
-        && value.list(Some).is_some_and(|networks| !networks.is_empty())
-    {
-        value.reject(
-            "`allow_transfer` is not supported yet: zone transfer comes with a later version",
-            "write `[]`, or remove the line",
-        );
-    }
     let zones = table.get("zones").map_or(Some("zones"), |value| value.string());
     Dns {
         listen: read_listen(table, 53, places),
@@ -229,6 +228,7 @@ fn read_dns(root: Table<'_>, folder: &Path, places: &mut Places) -> Dns {
         udp_workers: table.get("udp_workers").and_then(|value| value.integer(1..=256)).unwrap_or(cores),
         version: read_text_or_off(table.get("version"), version),
         nsid: read_text_or_off(table.get("nsid"), None),
+        transfer: Arc::new(read_transfer(root, table, keys)),
         encrypted: table
             .get("encrypted")
             .and_then(|value| read_encrypted(value, folder, &mut places.bound, &mut places.bound_for_udp)),

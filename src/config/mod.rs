@@ -14,6 +14,7 @@ mod reader;
 pub mod reference;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -25,7 +26,10 @@ use std::{
 
 use ipnet::IpNet;
 
-pub use self::print::print;
+pub use self::{
+    print::print,
+    transfer::{Algorithm, Allow, Party, Secondary, Transfer, TsigKey},
+};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Source},
     geo,
@@ -70,6 +74,8 @@ pub struct Dns {
     pub version: Option<String>,
     /// Answer to `CH TXT id.server` and to the NSID option; `None` refuses and omits it.
     pub nsid: Option<String>,
+    /// Who may have zones, who is told of their changes, and which keys there are.
+    pub transfer: Arc<Transfer>,
     /// DNS over TLS, HTTPS and QUIC; `None` is off.
     pub encrypted: Option<Encrypted>,
     /// DNS cookies; `None` does not understand them.

@@ -1,6 +1,7 @@
 //! The configuration in force as TOML, with every default written out: what `check --print` shows.
 //!
-//! What it writes reads back as the same [`Config`] (a test holds that), with paths already joined with the file's folder.
+//! What it writes reads back as the same [`Config`] (a test holds that), with paths already joined with the file's folder. Only the secrets of
+//! keys are left out.
 
 use std::{
     fmt::{Display, Write as _},
@@ -9,7 +10,7 @@ use std::{
 
 use super::{
     Answers, Check, CheckKind, Config, Dns, HttpCheck, Listener, Members, OnAllDown, Policy, Pool, PoolIndex,
-    PoolsPolicy, Realserver,
+    PoolsPolicy, Realserver, TsigKey,
 };
 use crate::types::format_duration;
 
@@ -23,8 +24,16 @@ pub fn print(config: &Config) -> String {
         page.bare("udp_workers", config.dns.udp_workers);
         page.string("version", config.dns.version.as_deref().unwrap_or("off"));
         page.string("nsid", config.dns.nsid.as_deref().unwrap_or("off"));
-        page.bare("allow_transfer", "[]");
+        page.strings("allow_transfer", &config.dns.transfer.allow);
+        page.strings("notify", &config.dns.transfer.notify);
         print_protection(&mut page, &config.dns);
+        for secondary in &config.dns.transfer.secondaries {
+            page.table(format_args!("secondaries.{}", quote(&secondary.apex)));
+            page.strings("primaries", &secondary.primaries);
+        }
+        for key in &config.dns.transfer.keys {
+            print_key(&mut page, key);
+        }
     }
     if let Some(encrypted) = &config.dns.encrypted {
         page.table("dns.encrypted");
@@ -97,6 +106,16 @@ impl Page {
 
 fn quote(value: impl Display) -> String {
     toml::Value::String(value.to_string()).to_string()
+}
+
+/// A secret is shown nowhere, so that what is printed may be shown to others: such a key does not read back.
+fn print_key(page: &mut Page, key: &TsigKey) {
+    page.table(format_args!("tsig.{}", quote(&key.name_in_file)));
+    page.string("algorithm", key.algorithm.as_str());
+    match &key.secret_file {
+        Some(path) => page.string("secret_file", path.display()),
+        None => page.comment("secret: not shown"),
+    }
 }
 
 fn print_protection(page: &mut Page, dns: &Dns) {

@@ -187,6 +187,8 @@ fn noun(section: &str) -> String {
         "pools.NAME.realservers" => "this realserver".to_owned(),
         "pools.NAME.affinity_prefix" => "`affinity_prefix`".to_owned(),
         "listeners.NAME" => "this listener".to_owned(),
+        "tsig.NAME" => "this key".to_owned(),
+        "secondaries.NAME" => "this secondary zone".to_owned(),
         section => format!("`[{section}]`"),
     }
 }

@@ -154,3 +154,32 @@ fn relative_paths_are_those_of_the_file() {
     assert_eq!(config.geo_databases, [Path::new("/etc/fingerpost/a.mmdb")]);
     assert_eq!(config.state_dir, Path::new("/state"));
 }
+
+#[test]
+fn secret_may_stand_in_a_file_and_is_never_shown() {
+    let folder = tempfile::TempDir::new().expect("folder");
+    std::fs::write(folder.path().join("key"), "c2VjcmV0IG9mIHRoZSBmaWxl\n").expect("secret");
+    let keys =
+        "[tsig.\"a.Key\"]\nsecret_file = \"key\"\nalgorithm = \"hmac-sha512\"\n[tsig.b]\nsecret = \"c2VjcmV0\"\n";
+    let dns = "version = 1\n[dns]\nlisten = []\nallow_transfer = [\"192.0.2.0/24\", \"key:A.key\", \"2001:db8::/32 key:b\"]\nnotify = [\"192.0.2.54 key:b\"]\n";
+    let (config, _) = parse(&folder.path().join("fingerpost.toml"), format!("{dns}{keys}")).expect("valid");
+    let transfer = &config.dns.transfer;
+    assert_eq!(
+        transfer.keys.iter().map(|key| &*key.secret).collect::<Vec<_>>(),
+        [&b"secret of the file"[..], b"secret"]
+    );
+    let allows = |peer: &str, signer: &str| {
+        let signer: crate::name::Name = signer.parse().expect("name");
+        transfer.allows(peer.parse().expect("address"), Some(&signer))
+    };
+    assert!(transfer.allows("192.0.2.1".parse().expect("address"), None));
+    assert!(transfer.allows("::ffff:192.0.2.1".parse().expect("address"), None));
+    assert!(allows("203.0.113.1", "a.key") && allows("2001:db8::1", "b"));
+    assert!(!allows("203.0.113.1", "b") && !transfer.allows("2001:db8::1".parse().expect("address"), None));
+    let printed = print(&config);
+    for shown in [printed.clone(), format!("{config:?}")] {
+        assert!(!shown.contains("c2Vj") && !shown.contains("115, 101, 99"), "{shown}");
+    }
+    let without_inline = printed.replace("# secret: not shown", "secret = \"c2VjcmV0\"");
+    assert_eq!(*read(&without_inline).dns.transfer, **transfer);
+}

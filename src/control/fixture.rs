@@ -92,6 +92,7 @@ pub(super) fn status() -> Status {
                 path: "zones/example.com.zone".to_owned(),
                 since: ago(180),
                 error: None,
+                secondary: None,
             },
             ZoneStatus {
                 apex: "example.net.".to_owned(),
@@ -100,6 +101,7 @@ pub(super) fn status() -> Status {
                 path: "zones/example.net.zone".to_owned(),
                 since: None,
                 error: Some("zones/example.net.zone:3:8: unknown pool `wbe`".to_owned()),
+                secondary: None,
             },
         ],
         pools: vec![

@@ -178,6 +178,24 @@ pub struct ZoneStatus {
     pub since: Option<Timestamp>,
     /// Why the file as it is now could not be loaded; what was served before still is.
     pub error: Option<String>,
+    /// How it stands with its primaries, if it is a secondary zone; `path` is where it is kept, and `error` why they were of no use.
+    #[serde(default)]
+    pub secondary: Option<SecondaryStatus>,
+}
+
+/// A secondary zone and its primaries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecondaryStatus {
+    /// The one that was asked last.
+    pub primary: Option<SocketAddr>,
+    /// When one last had what is served.
+    pub refreshed: Option<Timestamp>,
+    /// When one is asked next.
+    pub next: Option<Timestamp>,
+    /// When the zone expires.
+    pub expires: Option<Timestamp>,
+    /// Whether it has expired, or never came: its names get SERVFAIL.
+    pub is_expired: bool,
 }
 
 /// One pool.

@@ -7,7 +7,9 @@ use std::{iter, net::SocketAddr, time::Duration};
 
 use jiff::Timestamp;
 
-use super::protocol::{AddressStatus, PoolStatus, RealserverStatus, ReloadError, SocketStatus, Status, ZoneStatus};
+use super::protocol::{
+    AddressStatus, PoolStatus, RealserverStatus, ReloadError, SecondaryStatus, SocketStatus, Status, ZoneStatus,
+};
 use crate::types::{Admin, Health};
 
 /// The status as `fingerpost status` prints it, `now` being the time that ages are counted to. Ends with a newline.
@@ -96,9 +98,28 @@ fn zones_text(zones: &[ZoneStatus], now: Timestamp) -> String {
             zone.since.map_or("never".to_owned(), |since| format!("{} ago", age(elapsed(since, now)))),
             printable(&zone.path),
         ],
-        notes: zone.error.iter().flat_map(|error| indented(error)).collect(),
+        notes: zone
+            .secondary
+            .iter()
+            .map(|secondary| secondary_text(secondary, now))
+            .chain(zone.error.iter().flat_map(|error| indented(error)))
+            .collect(),
     };
     lines(table(["ZONE", "SERIAL", "RECORDS", "LOADED", "FILE"], zones.iter().map(row).collect()))
+}
+
+/// How it stands with the primaries, in one line.
+fn secondary_text(secondary: &SecondaryStatus, now: Timestamp) -> String {
+    let ago = |at: Option<Timestamp>| at.map_or("never".to_owned(), |at| format!("{} ago", age(elapsed(at, now))));
+    let after = |at: Option<Timestamp>| at.map_or("-".to_owned(), |at| format!("in {}", age(elapsed(now, at))));
+    let primary = secondary.primary.map_or("-".to_owned(), |primary| primary.to_string());
+    let expires = match (secondary.is_expired, secondary.refreshed) {
+        (true, None) => "not there yet".to_owned(),
+        (true, Some(_)) => "EXPIRED".to_owned(),
+        (false, _) => format!("expires {}", after(secondary.expires)),
+    };
+    let (refreshed, next) = (ago(secondary.refreshed), after(secondary.next));
+    format!("  secondary of {primary}, refreshed {refreshed}, next {next}, {expires}")
 }
 
 fn pool_text(pool: &PoolStatus, now: Timestamp) -> String {

@@ -94,7 +94,7 @@ pub enum Kind {
     FormErr,
     /// An unknown opcode.
     NotImp,
-    /// NOTIFY, UPDATE or a zone transfer for what is no zone here, or by whom it is not allowed.
+    /// NOTIFY, UPDATE or a zone transfer for what is no zone here, or by whom it is not allowed; a bad signature.
     NotAuth,
     /// An unknown EDNS version.
     BadVers,

@@ -79,6 +79,10 @@ fn is_signed(zone: &Zone) -> bool {
 impl<'s> Walk<'s, '_, '_> {
     /// Answers for one name of the chain, `name` being the octets of `owner` in lower case.
     fn step(&mut self, served: &'s ServedZone, name: &[u8]) -> Next {
+        if served.is_expired {
+            self.fail();
+            return Next::Done;
+        }
         match served.zone.find(name) {
             Found::Exact(node) | Found::Wildcard { node, .. } => return self.at_node(served, node),
             Found::Dname { node, owner_octets } => return self.at_dname(node, name, owner_octets),

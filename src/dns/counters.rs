@@ -4,8 +4,13 @@
 
 use std::{
     cell::Cell,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
+
+use tokio::sync::Notify;
 
 use super::{
     answer::Kind,
@@ -15,8 +20,12 @@ use super::{
     header::Rcode,
     query::DropReason,
     respond::{Outcome, Step},
+    transfers::{RefreshOutcome, Transfers},
 };
-use crate::observe::{Observed, Sample};
+use crate::{
+    name::Name,
+    observe::{Observed, Sample},
+};
 
 /// Everything that DNS counts.
 #[derive(Debug)]
@@ -25,6 +34,8 @@ pub struct Counters {
     tcp: Slot,
     /// What is counted about TCP connections.
     pub(super) connections: Connections,
+    /// What is counted about transfers, and their limit.
+    pub(super) transfers: Transfers,
     pub(super) encrypted: EncryptedCounters,
 }
 
@@ -171,7 +182,28 @@ impl Counters {
     /// Counters for so many UDP sockets; with fewer than there are, sockets share them.
     pub fn new(n_udp_sockets: usize) -> Self {
         let udp = (0..n_udp_sockets.max(1)).map(|_| Slot::default()).collect();
-        Self { udp, tcp: Slot::default(), connections: Connections::default(), encrypted: EncryptedCounters::default() }
+        Self {
+            udp,
+            tcp: Slot::default(),
+            connections: Connections::default(),
+            encrypted: EncryptedCounters::default(),
+            transfers: Transfers::default(),
+        }
+    }
+
+    /// Who is woken when a primary says by NOTIFY that the secondary zone `apex` has changed.
+    pub fn wake_on_notify(&self, apex: &Name) -> Arc<Notify> {
+        self.transfers.follow(apex)
+    }
+
+    /// Nobody is to be woken for `apex` any more.
+    pub fn forget_notify(&self, apex: &Name) {
+        self.transfers.forget(apex);
+    }
+
+    /// Counts what came of asking the primaries of a secondary zone.
+    pub fn count_refresh(&self, outcome: RefreshOutcome) {
+        self.transfers.count_refresh(outcome);
     }
 
     /// Where the worker of socket number `worker` counts.
@@ -258,6 +290,7 @@ impl Observed for Counters {
         let name = "fingerpost_dns_panics_total";
         self.by_transport(samples, name, "Workers and connections that ended by a bug", |slot| &slot.panics);
         self.connections.observe(samples);
+        self.transfers.observe(samples);
         self.encrypted.observe(samples);
     }
 }

@@ -47,7 +47,7 @@ pub enum Transport {
 
 impl Transport {
     /// How many octets a response may have.
-    fn octets_max(self, edns: Option<Edns>) -> usize {
+    pub(super) fn octets_max(self, edns: Option<Edns>) -> usize {
         match (self, edns) {
             (Self::Udp, None) => usize::from(UDP_OCTETS_MIN),
             (Self::Udp, Some(edns)) => usize::from(edns.udp_octets_max.max(UDP_OCTETS_MIN)).min(UDP_OCTETS_MAX),
@@ -457,13 +457,13 @@ impl Repeated<'_> {
 
 /// Where in the data of a type names stand that may be compressed: only those that every receiver knows (RFC 3597 §4).
 #[derive(Clone, Copy)]
-struct CompressibleNames {
-    n_before: usize,
-    n_names: usize,
+pub(super) struct CompressibleNames {
+    pub(super) n_before: usize,
+    pub(super) n_names: usize,
 }
 
 impl CompressibleNames {
-    fn of(rtype: u16) -> Self {
+    pub(super) fn of(rtype: u16) -> Self {
         let (n_before, n_names) = match rtype {
             // NS MD MF CNAME MB MG MR PTR
             2..=5 | 7..=9 | 12 => (0, 1),

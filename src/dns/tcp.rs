@@ -26,7 +26,9 @@ use super::{
     clock::time_since_1970,
     counters::{Connections, Slot},
     encode::{MESSAGE_OCTETS_MAX, Transport},
+    exchange::{Circumstances, concerns},
     respond::{Step, respond},
+    transfers::{self, After},
 };
 use crate::{shutdown::Shutdown, snapshot::Snapshots};
 
@@ -246,6 +248,17 @@ pub(super) async fn converse(
         let Ok(first) = first else { return End::Closed };
         let Ok(wire) = timeout(READ_TIMEOUT, read_message(&mut reader, first)).await else { return End::Timeout };
         let Ok(wire) = wire else { return End::Closed };
+        if concerns(&wire) {
+            let snapshot = server.snapshots.load_full();
+            let circumstances =
+                Circumstances { peer, transport: server.transport, random: fastrand::u64(..), now: time_since_1970() };
+            let counted = (&server.counters.transfers, server.messages());
+            match transfers::converse(snapshot, &wire, circumstances, counted, &mut writer).await {
+                After::Next => continue,
+                After::Close => return End::Closed,
+                After::Timeout => return End::Timeout,
+            }
+        }
         // What gets no response gets no further hearing either: it is no resolver.
         let Some(framed) = answer_framed(server, &wire, peer) else { return End::Closed };
         drop(wire);

@@ -14,8 +14,10 @@ use super::{
     clock::time_since_1970,
     counters::{Slot, Tally},
     encode::Transport,
+    exchange::{Circumstances, concerns},
     mmsg::{self, Batch},
     respond::{Step, respond},
+    transfers::{self, Transfers},
 };
 use crate::{shutdown::Shutdown, snapshot::Snapshots};
 
@@ -43,22 +45,24 @@ pub fn serve_udp(
         mmsg::want_packet_information(&socket)?;
         let (snapshots, counters, shutdown) = (snapshots.clone(), counters.clone(), shutdown.clone());
         let thread = thread::Builder::new().name(format!("dns-udp-{index}"));
-        threads.push(thread.spawn(move || work(&socket, &snapshots, counters.udp(index), &shutdown))?);
+        threads.push(
+            thread.spawn(move || work(&socket, &snapshots, counters.udp(index), &counters.transfers, &shutdown))?,
+        );
     }
     Ok(threads)
 }
 
 /// Serves until it is to stop. A bug that panics costs its batch and is counted; a worker never goes silent.
-fn work(socket: &UdpSocket, snapshots: &Snapshots, counters: &Slot, shutdown: &Shutdown) {
+fn work(socket: &UdpSocket, snapshots: &Snapshots, counters: &Slot, transfers: &Transfers, shutdown: &Shutdown) {
     while !shutdown.drain.is_cancelled() {
-        let served = catch_unwind(AssertUnwindSafe(|| serve(socket, snapshots, counters, shutdown)));
+        let served = catch_unwind(AssertUnwindSafe(|| serve(socket, snapshots, counters, transfers, shutdown)));
         if served.is_err() {
             counters.panics.add(1);
         }
     }
 }
 
-fn serve(socket: &UdpSocket, snapshots: &Snapshots, counters: &Slot, shutdown: &Shutdown) {
+fn serve(socket: &UdpSocket, snapshots: &Snapshots, counters: &Slot, transfers: &Transfers, shutdown: &Shutdown) {
     let mut batch = Batch::new();
     let mut random = fastrand::Rng::new();
     let tally = Tally::default();
@@ -77,7 +81,12 @@ fn serve(socket: &UdpSocket, snapshots: &Snapshots, counters: &Slot, shutdown: &
         let now = time_since_1970();
         for index in 0..n_received {
             let Some((wire, peer, out)) = batch.datagram(index) else { continue };
-            let step = respond(&snapshot, wire, peer, Transport::Udp, now, random.u64(..), out);
+            let step = if concerns(wire) {
+                let circumstances = Circumstances { peer, transport: Transport::Udp, random: random.u64(..), now };
+                transfers::step(&snapshot, wire, circumstances, transfers, out)
+            } else {
+                respond(&snapshot, wire, peer, Transport::Udp, now, random.u64(..), out)
+            };
             tally.count(&step);
             if let Step::Send { n_octets, .. } = step {
                 batch.reply(index, n_octets);

@@ -18,7 +18,8 @@ use crate::{
     control::{
         self,
         protocol::{
-            AddressStatus, PoolStatus, RealserverStatus, Request, Response, SocketStatus, Status, VERSION, ZoneStatus,
+            AddressStatus, PoolStatus, RealserverStatus, Request, Response, SecondaryStatus, SocketStatus, Status,
+            VERSION, ZoneStatus,
         },
     },
     health::Target,
@@ -131,9 +132,29 @@ fn zones(snapshot: &Snapshot, files: &Files) -> Vec<ZoneStatus> {
             path: path.display().to_string(),
             since: file.since,
             error: file.error.clone(),
+            secondary: None,
         }
     };
-    let mut zones: Vec<ZoneStatus> = files.zones.iter().map(one).collect();
+    let secondary = |(apex, standing): (&crate::name::Name, &super::secondaries::Standing)| {
+        let served = snapshot.zones.get(apex).filter(|served| !served.is_expired);
+        ZoneStatus {
+            apex: apex.to_string(),
+            serial: served.map(|served| served.zone.serial()),
+            records: served.map_or(0, |served| served.zone.n_records() as u64),
+            path: standing.path.display().to_string(),
+            since: standing.since,
+            error: standing.error.clone(),
+            secondary: Some(SecondaryStatus {
+                primary: standing.primary.as_ref().map(|primary| primary.address),
+                refreshed: standing.confirmed,
+                next: standing.next,
+                expires: standing.expires,
+                is_expired: standing.is_expired,
+            }),
+        }
+    };
+    let mut zones: Vec<ZoneStatus> =
+        files.zones.iter().map(one).chain(files.secondaries.iter().map(secondary)).collect();
     zones.sort_by(|a, b| a.apex.cmp(&b.apex));
     zones
 }

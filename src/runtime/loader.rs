@@ -60,6 +60,8 @@ pub(super) struct Files {
     pub(super) reload_error: Option<ReloadError>,
     /// Why the certificate of encrypted DNS as it is now is not in force.
     pub(super) certificate_error: Option<ReloadError>,
+    /// By apex.
+    pub(super) secondaries: BTreeMap<crate::name::Name, super::secondaries::Standing>,
     /// What is listened on.
     pub(super) listening: Vec<Listening>,
     /// Reads of the configuration: good and bad.
@@ -488,6 +490,13 @@ impl Loader {
         let changes = if is_forced { directory.reload(Instant::now()) } else { directory.rescan(Instant::now()) };
         for change in changes {
             match change {
+                Change::Loaded { zone, path, .. } if self.is_secondary(zone.apex()) => {
+                    let message = format!("{}: zone `{}` is a secondary one", path.display(), zone.apex());
+                    let hint = "remove the file, or the zone's table in `[secondaries]`";
+                    let findings: Diagnostics = Diagnostic::bare(message).hint(hint).into();
+                    self.note_zone(&path, None, Some(&findings));
+                    round.errors.extend(findings);
+                }
                 Change::Loaded { zone, warnings, path } => {
                     round.warnings.extend(warnings);
                     let (apex, serial, n_records) = (zone.apex().clone(), zone.serial(), zone.n_records());
@@ -510,6 +519,8 @@ impl Loader {
                     self.note_zone(&path, None, Some(&diagnostics));
                     round.errors.extend(diagnostics);
                 }
+                // Its file was never served.
+                Change::Removed { apex, .. } if self.is_secondary(&apex) => {}
                 Change::Removed { apex, .. } => {
                     drop(self.owner.apply_blocking(Event::ZoneRemoved(apex.clone()))?);
                     self.with_files(|files| files.zones.retain(|_, file| file.apex.as_ref() != Some(&apex)));
@@ -518,6 +529,10 @@ impl Loader {
             }
         }
         Ok(())
+    }
+
+    fn is_secondary(&self, apex: &crate::name::Name) -> bool {
+        self.config.dns.transfer.secondaries.iter().any(|secondary| secondary.apex == *apex)
     }
 
     fn note_zone(&self, path: &Path, apex: Option<crate::name::Name>, findings: Option<&Diagnostics>) {

@@ -10,6 +10,7 @@ mod loader;
 mod owner;
 mod privileges;
 mod protection;
+mod secondaries;
 mod services;
 mod sockets;
 
@@ -210,6 +211,7 @@ impl Bound {
         let owner_task =
             tokio::spawn(Owner { state, snapshots, targets, file: self.state_file }.run(messages, shutdown.clone()));
 
+        let (notify_snapshots, notify_counters) = (context.snapshots.clone(), context.dns.clone());
         let services = Services::new(self.inherited, shutdown.clone(), tasks.clone());
         let mut loader = Loader::new(
             self.path,
@@ -224,8 +226,19 @@ impl Bound {
         );
         let bound = self.bound;
         // Zones are read before the first answer: a server that refuses what it is about to serve makes resolvers go elsewhere.
+        let secondaries = secondaries::Context {
+            owner: owner.clone(),
+            snapshots: notify_snapshots.clone(),
+            counters: notify_counters.clone(),
+            files: files.clone(),
+            folder: loader.config.state_dir.join("secondaries"),
+        };
+        let kept = secondaries.clone();
         let first_load = tokio::task::spawn_blocking(move || {
-            let outcome = loader.first_round();
+            let outcome = loader.first_round().and_then(|()| {
+                let transfer = loader.config.dns.transfer.clone();
+                secondaries::serve_kept(&kept, &transfer)
+            });
             loader.start(bound);
             (loader, outcome)
         });
@@ -234,6 +247,8 @@ impl Bound {
 
         let (results, observations) = tokio::sync::mpsc::channel(1024);
         tasks.spawn(health::scheduler::run(targets_seen, results, counters, shutdown.clone()));
+        tasks.spawn(secondaries::follow_primaries(secondaries, shutdown.clone()));
+        tasks.spawn(dns::notify_secondaries(notify_snapshots, notify_counters, shutdown.clone()));
         tasks.spawn(tell_owner(observations, owner, shutdown.clone()));
         tasks.spawn(control::socket::serve(self.control, backend, shutdown.clone()));
         let to_thread = to_loader.clone();

@@ -46,15 +46,17 @@ pub(super) struct Builder {
     soas: Vec<Staged>,
     pools: Vec<PoolUse>,
     pool_index: HashMap<Box<str>, u32>,
+    /// Whether the records come from a primary, and not from an operator.
+    pub(super) is_copy: bool,
 }
 
 impl Builder {
     /// A builder with room for what a file of `n_octets` may hold.
-    pub(super) fn new(n_octets: usize) -> Self {
+    pub(super) fn new(n_octets: usize, is_copy: bool) -> Self {
         // A record with its line end takes some thirty bytes of text at least.
         let records = Vec::with_capacity(n_octets / 32);
         let (pools, pool_index) = (Vec::new(), HashMap::new());
-        Self { tree: Tree::new(), records, rdata: Vec::new(), soas: Vec::new(), pools, pool_index }
+        Self { tree: Tree::new(), records, rdata: Vec::new(), soas: Vec::new(), pools, pool_index, is_copy }
     }
 
     /// Where the rdata of the next record is appended before [`add`](Self::add).
@@ -136,10 +138,15 @@ impl Builder {
             let is_here = |at_name: &&[Staged]| at_name.first().is_some_and(|first| first.node == node);
             let at_name = at_names.next_if(is_here).unwrap_or_default();
             if !self.tree.is_within(node, soa.node) {
+                findings.set_lenient(self.is_copy);
                 rules::refuse_outside(&self, findings, soa.node, at_name);
+                findings.set_lenient(false);
                 continue;
             }
+            // What a primary serves we serve too, sloppy or not.
+            findings.set_lenient(self.is_copy);
             rules::check_name(&self, findings, soa.node, at_name);
+            findings.set_lenient(false);
             n_names += usize::from(!at_name.is_empty());
             let parent = places.get(self.tree.parent(node).0 as usize).copied().unwrap_or_default();
             match self.pack_name(findings, &mut packer, soa.node, parent, node, at_name) {
@@ -241,7 +248,11 @@ impl Builder {
                 continue;
             }
             n_packed += distinct.len();
-            packer.add_rrset(first.rtype, first.ttl, distinct.iter().map(|record| self.rdata_of(record)))?;
+            // The TTLs differ only where that is right, or where a primary is sloppy (RFC 2181 §5.2).
+            let least =
+                rrset.iter().map(|record| record.ttl).min().filter(|_| self.is_copy && first.rtype != rtype::RRSIG);
+            let ttl = least.unwrap_or(first.ttl);
+            packer.add_rrset(first.rtype, ttl, distinct.iter().map(|record| self.rdata_of(record)))?;
         }
         Ok((place, n_packed))
     }

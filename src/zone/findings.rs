@@ -44,6 +44,8 @@ pub(super) struct Findings<'t> {
     found: Vec<Finding>,
     n_errors: usize,
     n_warnings: usize,
+    /// Whether errors count as warnings.
+    is_lenient: bool,
 }
 
 #[derive(Debug)]
@@ -89,14 +91,26 @@ impl<'t> Findings<'t> {
 
     /// Adds an error.
     pub(super) fn error(&mut self, spot: Spot, message: impl Into<String>) {
-        self.n_errors += 1;
-        self.push(Severity::Error, spot, message.into(), None, self.n_errors);
+        self.push_error(spot, message.into(), None);
     }
 
     /// Adds an error with a way out.
     pub(super) fn error_hint(&mut self, spot: Spot, message: impl Into<String>, hint: impl Into<String>) {
+        self.push_error(spot, message.into(), Some(hint.into()));
+    }
+
+    /// From now on errors count as warnings, or do not any more.
+    pub(super) fn set_lenient(&mut self, is_lenient: bool) {
+        self.is_lenient = is_lenient;
+    }
+
+    fn push_error(&mut self, spot: Spot, message: String, hint: Option<String>) {
+        if self.is_lenient {
+            self.n_warnings += 1;
+            return self.push(Severity::Warning, spot, message, hint, self.n_warnings);
+        }
         self.n_errors += 1;
-        self.push(Severity::Error, spot, message.into(), Some(hint.into()), self.n_errors);
+        self.push(Severity::Error, spot, message, hint, self.n_errors);
     }
 
     /// Adds a warning.

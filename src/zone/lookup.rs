@@ -118,7 +118,13 @@ impl Zone {
 
     /// Every name with what stands there, the apex first and a name before those below it.
     pub(super) fn read_all(&self) -> impl Iterator<Item = (Vec<u8>, Node<'_>)> {
-        Entry::all(&self.names).map(|entry| (self.wire(entry), entry.node()))
+        self.read_from(0).map(|(_, wire, node)| (wire, node))
+    }
+
+    /// The same from a place on, each name with its own.
+    pub(super) fn read_from(&self, place: u32) -> impl Iterator<Item = (u32, Vec<u8>, Node<'_>)> {
+        let entries = Entry::all_from(&self.names, Place(place));
+        entries.map(|entry| (entry.place.0, self.wire(entry), entry.node()))
     }
 
     /// The whole name in uncompressed wire form.

@@ -106,6 +106,15 @@ impl Zone {
         scan::scan(path, text).zone
     }
 
+    /// Reads the zone in `text` as a primary has sent it: what breaks the rules of a zone is a warning here as far as it can be served, records
+    /// outside of the zone are left out, and of different TTLs in one RRset the least counts.
+    ///
+    /// # Errors
+    /// As for [`from_text`](Self::from_text), but fewer.
+    pub fn from_transfer(path: &Path, text: &str) -> Result<(Zone, Diagnostics), Diagnostics> {
+        scan::scan_as(path, text, true).zone
+    }
+
     /// The zone's topmost name.
     pub fn apex(&self) -> &Name {
         &self.apex
@@ -140,6 +149,15 @@ impl Zone {
     /// The TTL of the SOA in negative answers: the lesser of its own TTL and MINIMUM (RFC 2308 §3, §5).
     pub fn negative_ttl(&self) -> Ttl {
         self.soa.negative_ttl
+    }
+
+    /// One step of the way of [`iter`](Self::iter), for who cannot hold a borrow meanwhile: the name at `place`, first 0, and the next place.
+    /// `None` at the end.
+    pub fn walk(&self, place: usize) -> Option<(usize, Name, Node<'_>)> {
+        let mut entries = self.read_from(u32::try_from(place).ok()?);
+        let (_, wire, node) = entries.next()?;
+        let next = entries.next().map_or(usize::MAX, |(place, ..)| place as usize);
+        Some((next, Name::from_wire(&wire).ok()?, node))
     }
 
     /// Every name, empty non-terminals included, the apex first and a name before those below it.

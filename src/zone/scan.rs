@@ -34,6 +34,11 @@ pub(super) struct Scanned {
 
 /// Reads the zone in `text`, the content of the file at `path`.
 pub(super) fn scan(path: &Path, text: &str) -> Scanned {
+    scan_as(path, text, false)
+}
+
+/// The same of what a primary has sent, when `is_copy`: then what it does wrong is only strange, as far as it can be served.
+pub(super) fn scan_as(path: &Path, text: &str, is_copy: bool) -> Scanned {
     let mut findings = Findings::default();
     let refuse =
         |message: String| Scanned { zone: Err(Diagnostic::bare(message).into()), includes: Vec::new(), soa: None };
@@ -51,7 +56,7 @@ pub(super) fn scan(path: &Path, text: &str) -> Scanned {
     };
     let mut scan = Scan {
         findings,
-        builder: Builder::new(text.len()),
+        builder: Builder::new(text.len(), is_copy),
         default_ttl: None,
         last_ttl: None,
         soa_minimum: None,

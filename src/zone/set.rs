@@ -22,6 +22,8 @@ pub struct ServedZone {
     pub zone: Arc<Zone>,
     /// `pools[i]` is what [`Zone::pools`]`()[i]` names in the snapshot.
     pub pools: Box<[PoolId]>,
+    /// Whether nothing can be said any more about its names: a copy whose primary has not been reached for too long (RFC 1034 §4.3.5).
+    pub is_expired: bool,
 }
 
 /// Zones by apex.
@@ -124,7 +126,7 @@ mod tests {
         let text = "$TTL 300\n@ SOA ns h 1 2 3 4 60\n@ NS ns.example.net.\n";
         let path = format!("{apex}.zone");
         let (zone, _) = Zone::from_text(Path::new(&path), &text.replace('@', &format!("{apex}."))).expect("zone");
-        Arc::new(ServedZone { zone: Arc::new(zone), pools: Box::new([]) })
+        Arc::new(ServedZone { zone: Arc::new(zone), pools: Box::new([]), is_expired: false })
     }
 
     fn check(set: &ZoneSet, qname: &str, expected: Option<&str>) {
@@ -171,7 +173,7 @@ mod tests {
         let mut set = ZoneSet::new();
         let text = "$ORIGIN .\n$TTL 1\n. SOA ns h 1 2 3 4 5\n. NS ns.\nns. A 192.0.2.1\n";
         let (zone, _) = Zone::from_text(Path::new("root.zone"), text).expect("zone");
-        set.insert(Arc::new(ServedZone { zone: Arc::new(zone), pools: Box::new([]) }));
+        set.insert(Arc::new(ServedZone { zone: Arc::new(zone), pools: Box::new([]), is_expired: false }));
         check(&set, "a.example.org", Some("."));
         check(&set, ".", Some("."));
     }

@@ -85,8 +85,8 @@ impl<'z> Entry<'z> {
     }
 
     /// Every name of the arena in order.
-    pub(super) fn all(arena: &'z [u8]) -> impl Iterator<Item = Self> {
-        let mut next = Some(Place::APEX);
+    pub(super) fn all_from(arena: &'z [u8], place: Place) -> impl Iterator<Item = Self> {
+        let mut next = Some(place);
         std::iter::from_fn(move || {
             let entry = Self::read(arena, next?)?;
             let node = entry.node();

@@ -128,6 +128,7 @@ fn readme_names_every_metric_and_no_others() {
     let files = [
         "src/control/metrics.rs",
         "src/dns/counters.rs",
+        "src/dns/transfers.rs",
         "src/dns/encrypted/counters.rs",
         "src/dns/encrypted/identity.rs",
         "src/health/scheduler.rs",

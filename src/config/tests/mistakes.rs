@@ -45,7 +45,6 @@ fn feature_that_is_still_to_come_is_refused_by_name() {
         r#"
 version = 1
 [dns]
-allow_transfer = ["192.0.2.0/24"]
 [checks.a]
 type = "icmp"
 [checks.b]
@@ -66,80 +65,73 @@ forward = "nat"
 sni = ["example.org"]
 "#,
         r#"
-error: `allow_transfer` is not supported yet: zone transfer comes with a later version
- --> fingerpost.toml:3:18
-  |
-3 | allow_transfer = ["192.0.2.0/24"]
-  |                  ^^^^^^^^^^^^^^^^
-hint: write `[]`, or remove the line
-
 error: `type = "icmp"` is not supported yet: it comes with a later version
- --> fingerpost.toml:5:8
+ --> fingerpost.toml:4:8
   |
-5 | type = "icmp"
+4 | type = "icmp"
   |        ^^^^^^
 hint: supported: `http`, `https`, `tcp`
 
 error: `send` is not supported yet: talking over tcp comes with a later version
- --> fingerpost.toml:8:1
+ --> fingerpost.toml:7:1
   |
-8 | send = "PING"
+7 | send = "PING"
   | ^^^^
 hint: remove it
 
 error: `policy = "nearest"` is not supported yet: it comes with a later version
-  --> fingerpost.toml:10:10
-   |
-10 | policy = "nearest"
-   |          ^^^^^^^^^
+ --> fingerpost.toml:9:10
+  |
+9 | policy = "nearest"
+  |          ^^^^^^^^^
 hint: supported: `wrr`, `random`, `source-hash`, `failover`, `geo`
 
 error: `min_ttl` is not supported yet: a TTL that follows certainty comes with a later version
-  --> fingerpost.toml:12:1
+  --> fingerpost.toml:11:1
    |
-12 | min_ttl = "5s"
+11 | min_ttl = "5s"
    | ^^^^^^^
 hint: remove it
 
 error: `location` is not supported yet: policy nearest comes with a later version
-  --> fingerpost.toml:13:64
+  --> fingerpost.toml:12:64
    |
-13 | realservers = [{ name = "a", address = "192.0.2.1", port = 80, location = "52.4,4.9" }]
+12 | realservers = [{ name = "a", address = "192.0.2.1", port = 80, location = "52.4,4.9" }]
    |                                                                ^^^^^^^^
 hint: remove it
 
 error: `protocol = "udp"` is not supported yet: it comes with a later version
-  --> fingerpost.toml:16:12
+  --> fingerpost.toml:15:12
    |
-16 | protocol = "udp"
+15 | protocol = "udp"
    |            ^^^^^
 hint: supported: `tcp`
 
 error: `scheduler = "least-connections"` is not supported yet: it comes with a later version
-  --> fingerpost.toml:18:13
+  --> fingerpost.toml:17:13
    |
-18 | scheduler = "least-connections"
+17 | scheduler = "least-connections"
    |             ^^^^^^^^^^^^^^^^^^^
 hint: supported: `wrr`, `source-hash`
 
 error: `proxy_protocol = "v2"` is not supported yet: it comes with a later version
-  --> fingerpost.toml:19:18
+  --> fingerpost.toml:18:18
    |
-19 | proxy_protocol = "v2"
+18 | proxy_protocol = "v2"
    |                  ^^^^
 hint: supported: `off`
 
 error: `forward = "nat"` is not supported yet: forwarding in the kernel comes with a later version
-  --> fingerpost.toml:20:11
+  --> fingerpost.toml:19:11
    |
-20 | forward = "nat"
+19 | forward = "nat"
    |           ^^^^^
 hint: write `proxy`, or remove the line: it carries clients of either address family to realservers of either
 
 error: `sni` is not supported yet: routing by SNI comes with a later version
-  --> fingerpost.toml:21:1
+  --> fingerpost.toml:20:1
    |
-21 | sni = ["example.org"]
+20 | sni = ["example.org"]
    | ^^^
 hint: remove it
 "#,
@@ -883,4 +875,75 @@ fn endless_mistakes_are_counted_in_the_end() {
     let toml = format!("version = 1\n[pools.p]\nrealservers = [\n{}]\n", "{ name = 3, address = 4 },\n".repeat(2000));
     let found = findings(&toml);
     assert!(found.ends_with("\n\nerror: and 3000 more findings like these"), "{}", &found[found.len() - 200..]);
+}
+
+#[test]
+fn secondaries_need_a_name_and_primaries() {
+    check(
+        r#"
+version = 1
+[dns]
+listen = []
+notify = ["ns2.example.org", "0.0.0.0"]
+[secondaries."example.org"]
+[secondaries."example.com"]
+primaries = []
+key = "xfr"
+[secondaries."a..b"]
+primaries = ["192.0.2.1"]
+[secondaries."example.net"]
+primaries = ["192.0.2.1", "192.0.2.2:53 key:xfr"]
+primary = "192.0.2.3"
+"#,
+        r#"
+error: `ns2.example.org` is no address of a nameserver
+ --> fingerpost.toml:4:11
+  |
+4 | notify = ["ns2.example.org", "0.0.0.0"]
+  |           ^^^^^^^^^^^^^^^^^
+hint: such as `192.0.2.54`, `192.0.2.54:5300`, `[2001:db8::54]:53` or `192.0.2.54 key:NAME`
+
+error: `0.0.0.0` is no address of a nameserver
+ --> fingerpost.toml:4:30
+  |
+4 | notify = ["ns2.example.org", "0.0.0.0"]
+  |                              ^^^^^^^^^
+hint: such as `192.0.2.54`, `192.0.2.54:5300`, `[2001:db8::54]:53` or `192.0.2.54 key:NAME`
+
+error: `primaries` is missing in this secondary zone
+ --> fingerpost.toml:5:1
+  |
+5 | [secondaries."example.org"]
+  | ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+hint: such as `primaries = ["192.0.2.1"]`
+
+error: unknown key `xfr`
+ --> fingerpost.toml:8:7
+  |
+8 | key = "xfr"
+  |       ^^^^^
+hint: this file has no keys
+
+error: `a..b` is not the name of a zone: name has an empty label
+ --> fingerpost.toml:9:14
+  |
+9 | [secondaries."a..b"]
+  |              ^^^^^^
+hint: such as `[secondaries."example.org"]`
+
+error: unknown key `xfr`
+  --> fingerpost.toml:12:27
+   |
+12 | primaries = ["192.0.2.1", "192.0.2.2:53 key:xfr"]
+   |                           ^^^^^^^^^^^^^^^^^^^^^^
+hint: this file has no keys
+
+error: unknown key `primary` in this secondary zone
+  --> fingerpost.toml:13:1
+   |
+13 | primary = "192.0.2.3"
+   | ^^^^^^^
+hint: did you mean `primaries`?
+"#,
+    );
 }
