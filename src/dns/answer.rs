@@ -313,7 +313,7 @@ fn identify<'s>(snapshot: &'s Snapshot, query: &Query<'_>, answer: &mut Answer<'
         b"\x02id\x06server\0" | b"\x08hostname\x04bind\0" => &snapshot.identity.nsid,
         _ => return,
     };
-    let (Some(text), rtype::TXT | ANY) = (text, query.qtype) else { return };
+    let (Some(text), rtype::TXT) = (text, query.qtype) else { return };
     answer.rcode = Rcode::NoError;
     answer.kind = Kind::Chaos;
     let owner = Owner::Question { octets: query.qname().len() };

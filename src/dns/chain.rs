@@ -119,8 +119,8 @@ impl<'s> Walk<'s, '_, '_> {
             return Next::Done;
         }
         match node.rrset(rtype::CNAME) {
-            // Signatures may stand beside an alias (RFC 4034 §3), so that it does not stand for them.
-            Some(cname) if qtype != rtype::RRSIG => self.at_cname(cname),
+            // These may stand beside an alias (RFC 4034 §3, §4), so that it does not stand for them.
+            Some(cname) if !matches!(qtype, rtype::RRSIG | rtype::NSEC) => self.at_cname(cname),
             _ => {
                 self.no_data(served, Ttl::MAX);
                 Next::Done
@@ -237,6 +237,10 @@ impl<'s> Walk<'s, '_, '_> {
     }
 
     fn push_stored(&mut self, rrset: Rrset<'s>) {
+        // An alias made by a DNAME may lead to that DNAME itself.
+        if rrset.rtype == rtype::DNAME && self.has_stored(rrset) {
+            return;
+        }
         self.answer.answers.push(Entry { owner: self.owner, ttl: rrset.ttl, content: Content::Stored(rrset) });
     }
 

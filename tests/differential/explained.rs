@@ -22,6 +22,7 @@ pub struct Explained {
     pub put_right: fn(&Case<'_>, Kind, &mut Essence, &Essence),
 }
 
+const CNAME: u16 = 5;
 const DNAME: u16 = 39;
 const NOERROR: u16 = 0;
 const FORMERR: u16 = 1;
@@ -139,6 +140,19 @@ pub const EXPLAINED: &[Explained] = &[
         },
     },
     Explained {
+        name: "alias chain of many links",
+        rfc: "RFC 1034 §3.6.2",
+        why: "how many links are followed is the server's to say: Knot stops after five of a DNAME, NSD and we later, BIND gives SERVFAIL",
+        put_right: |_, _, theirs, ours| {
+            let (Essence::Message(theirs), Essence::Message(ours)) = (theirs, ours) else { return };
+            let n_aliases = ours.answer.keys().filter(|(_, rtype, _)| *rtype == CNAME).count();
+            let is_same_chain = theirs.answer.keys().any(|key| key.1 == CNAME && ours.answer.contains_key(key));
+            if n_aliases > 6 && (is_same_chain || theirs.flags & TC != 0) {
+                theirs.clone_from(ours);
+            }
+        },
+    },
+    Explained {
         name: "ANY below a DNAME",
         rfc: "RFC 6672 §3.2",
         why: "BIND does not follow the alias that it makes when the type is ANY",
@@ -171,16 +185,6 @@ pub const EXPLAINED: &[Explained] = &[
         why: "NSD and BIND pass over them; a message is its five sections and nothing else",
         put_right: |case, _, theirs, ours| {
             if is_formerr(ours) && Shape::of(&case.query.packet).n_trailing > 0 {
-                *theirs = ours.clone();
-            }
-        },
-    },
-    Explained {
-        name: "OPT below the root",
-        rfc: "RFC 6891 §6.1.2",
-        why: "Knot passes over it, NSD is silent; the owner must be the root",
-        put_right: |case, _, theirs, ours| {
-            if is_formerr(ours) && Shape::of(&case.query.packet).opts.iter().any(|opt| !opt.is_at_root) {
                 *theirs = ours.clone();
             }
         },
@@ -248,14 +252,24 @@ pub const EXPLAINED: &[Explained] = &[
         },
     },
     Explained {
+        name: "SOA beside YXDOMAIN",
+        rfc: "RFC 2308 §2",
+        why: "Knot adds SOA; there is nothing negative to keep for a name that cannot be made",
+        put_right: |_, kind, theirs, _| {
+            if let (Kind::Knot, Essence::Message(theirs)) = (kind, theirs)
+                && theirs.rcode == YXDOMAIN
+            {
+                theirs.authority.clear();
+            }
+        },
+    },
+    Explained {
         name: "TC where everything fits",
         rfc: "RFC 2181 §9",
-        why: "NSD and BIND compress less or give up earlier; we and Knot send the whole answer within the same size",
-        put_right: |case, kind, theirs, ours| {
+        why: "some compress less, above all in what a DNAME makes, or give up earlier; what we send by UDP is what we send by TCP",
+        put_right: |case, _, theirs, ours| {
             let (Essence::Message(theirs), Essence::Message(ours)) = (theirs, ours) else { return };
-            let is_whole =
-                ours.flags & TC == 0 && case.essence(case.reply(Kind::Knot)) == Essence::Message(ours.clone());
-            if kind != Kind::Knot && theirs.flags & TC != 0 && theirs.rcode == ours.rcode && is_whole {
+            if theirs.flags & TC != 0 && ours.flags & TC == 0 && case.is_as_by_tcp() {
                 theirs.clone_from(ours);
             }
         },

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use crate::{
     explained::{EXPLAINED, Explained},
-    message::{ADDITIONAL, ANSWER, AUTHORITY, Message, Opt, Reply, Rrset, RrsetKey, Section, TC},
+    message::{AA, ADDITIONAL, ANSWER, AUTHORITY, Message, Opt, Reply, Rrset, RrsetKey, Section},
     name::Name,
     queries::Query,
     servers::Kind,
@@ -70,31 +70,43 @@ const TYPES_OF_ADDRESSES: [u16; 2] = [1, 28];
 
 impl Case<'_> {
     /// Judges: two references that agree are right, and where none do Knot or NSD must be with us. Where they are not, the references'
-    /// replies are put right by one explanation after the other until they are.
+    /// replies are put right by as few explanations as will do.
     pub fn verdict(&self) -> Verdict {
-        let [ours, mut knot, mut nsd, mut bind] = self.replies.map(|reply| self.essence(reply));
         if let Some(problem) = self.problem_of_ours() {
             return Verdict::Different(problem);
         }
-        if is_same(&ours, &knot, &nsd, &bind) {
+        let mut needed: Vec<&'static Explained> = Vec::new();
+        if self.is_same_with(&needed) {
             return Verdict::Same;
         }
-        let mut needed = Vec::new();
+        needed.extend(EXPLAINED);
+        if !self.is_same_with(&needed) {
+            return Verdict::Different("differs");
+        }
         for explained in EXPLAINED {
-            let mut is_needed = false;
-            for (kind, theirs) in [(Kind::Knot, &mut knot), (Kind::Nsd, &mut nsd), (Kind::Bind, &mut bind)] {
-                let before = theirs.clone();
-                (explained.put_right)(self, kind, theirs, &ours);
-                is_needed |= *theirs != before;
-            }
-            if is_needed {
-                needed.push(explained);
-            }
-            if is_same(&ours, &knot, &nsd, &bind) {
-                return Verdict::Explained(needed);
+            let others: Vec<&'static Explained> =
+                needed.iter().copied().filter(|other| other.name != explained.name).collect();
+            if self.is_same_with(&others) {
+                needed = others;
             }
         }
-        Verdict::Different("differs")
+        Verdict::Explained(needed)
+    }
+
+    fn is_same_with(&self, explanations: &[&'static Explained]) -> bool {
+        let [ours, mut knot, mut nsd, mut bind] = self.replies.map(|reply| self.essence(reply));
+        for explained in explanations {
+            for (kind, theirs) in [(Kind::Knot, &mut knot), (Kind::Nsd, &mut nsd), (Kind::Bind, &mut bind)] {
+                (explained.put_right)(self, kind, theirs, &ours);
+            }
+        }
+        if knot == nsd || knot == bind {
+            ours == knot
+        } else if nsd == bind {
+            ours == nsd
+        } else {
+            ours == knot || ours == nsd
+        }
     }
 
     /// Our reply.
@@ -130,7 +142,6 @@ impl Case<'_> {
         // So is how much of everything is sent to those who ask for ANY (RFC 8482).
         if self.is_any() && message.is_authoritative() && (!meaning.answer.is_empty() || message.is_truncated()) {
             meaning.answer = Section::from([((Name::default(), QTYPE_ANY, 1), Default::default())]);
-            meaning.flags &= !TC;
         }
         Essence::Message(Box::new(meaning))
     }
@@ -157,6 +168,20 @@ impl Case<'_> {
             let apex = |name: &Name| self.universe.zone_of(name).map(|zone| &zone.apex);
             target.is_some_and(|target| apex(&target).is_some_and(|zone| Some(zone) != apex(owner)))
         })
+    }
+
+    /// Whether we gave the same by UDP and TCP, but for a referral behind an alias.
+    pub fn is_as_by_tcp(&self) -> bool {
+        let Some(mut by_tcp) = self.ours_by_tcp.map(|reply| self.essence(reply)) else { return false };
+        let by_udp = self.essence(self.ours());
+        if let (Essence::Message(by_udp), Essence::Message(by_tcp)) = (&by_udp, &mut by_tcp)
+            && by_udp.authority.is_empty()
+            && by_tcp.flags & AA != 0
+            && by_tcp.authority.keys().all(|(_, rtype, _)| *rtype == 2)
+        {
+            (by_tcp.authority, by_tcp.glue) = Default::default();
+        }
+        by_udp == by_tcp
     }
 
     /// Whether everything is asked for.
@@ -309,16 +334,6 @@ impl Case<'_> {
             }
         }
         text
-    }
-}
-
-fn is_same(ours: &Essence, knot: &Essence, nsd: &Essence, bind: &Essence) -> bool {
-    if knot == nsd || knot == bind {
-        ours == knot
-    } else if nsd == bind {
-        ours == nsd
-    } else {
-        ours == knot || ours == nsd
     }
 }
 

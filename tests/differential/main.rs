@@ -1,7 +1,6 @@
 //! The judge: asks Knot, NSD, BIND and us the same packets about the same zones, and compares what matters.
 //!
-//! Zones and packets come from a seed. One test has a fixed seed, one a fresh one, which is printed and can be given again as
-//! `FINGERPOST_SEED`; one asks a table of malformed packets. A difference is printed with the records that have a say, the query as a line
+//! Zones and packets come from a seed, a fixed one unless `FINGERPOST_SEED` gives another; one test asks a table of malformed packets. A difference is printed with the records that have a say, the query as a line
 //! for dig and in hex, and the four replies; those that are meant stand in [`explained`], each with its RFC.
 //!
 //! Needs Debian's `knot`, `nsd` and `bind9`. Not compared: order within sections, additional records that may be missing, how much is sent
@@ -54,23 +53,16 @@ const N_QUERIES: usize = 12_000;
 /// Parents; about half of them have a child zone.
 const N_PARENTS: usize = 80;
 /// Different kinds of differences that are printed.
-const SHOWN_MAX: usize = 400;
+const SHOWN_MAX: usize = 12;
 /// Wait after the last reply before a packet is asked again or counts as unanswered.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// How often a packet is asked over UDP until it counts as unanswered.
 const N_ATTEMPTS: usize = 2;
 
+/// Another seed finds what this one does not: give it as `FINGERPOST_SEED`.
 #[test]
-fn fixed_seed_gets_what_the_references_give() {
-    run_seed(4711);
-}
-
-#[test]
-fn fresh_seed_gets_what_the_references_give() {
-    let seed = match std::env::var("FINGERPOST_SEED") {
-        Ok(text) => text.parse().expect("FINGERPOST_SEED is a number"),
-        Err(_) => fastrand::u64(..),
-    };
+fn seeded_packets_get_what_the_references_give() {
+    let seed = std::env::var("FINGERPOST_SEED").map_or(4711, |text| text.parse().expect("FINGERPOST_SEED is a number"));
     run_seed(seed);
 }
 
@@ -108,7 +100,7 @@ fn judge(universe: &Universe, queries: &[Query], origin: &str) {
         let asking = fleet.addresses().map(|address| scope.spawn(move || ask(address, queries)));
         asking.map(|replies| replies.join().expect("asking does not fail"))
     });
-    let mut explained: BTreeMap<String, usize> = BTreeMap::new();
+    let mut explained: BTreeMap<&str, (usize, &Explained)> = BTreeMap::new();
     let mut different: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut n_cases = 0;
     for (index, query) in queries.iter().enumerate() {
@@ -123,8 +115,7 @@ fn judge(universe: &Universe, queries: &[Query], origin: &str) {
                 Verdict::Same => {}
                 Verdict::Explained(reasons) => {
                     for reason in reasons {
-                        let Explained { name, rfc, why, .. } = reason;
-                        *explained.entry(format!("{name}: {why} ({rfc})")).or_default() += 1;
+                        explained.entry(reason.name).or_insert((0, reason)).0 += 1;
                     }
                 }
                 Verdict::Different(problem) => {
@@ -133,10 +124,10 @@ fn judge(universe: &Universe, queries: &[Query], origin: &str) {
             }
         }
     }
-    println!(
-        "{origin}: {} packets, {n_cases} replies of each server compared, explained: {explained:#?}",
-        queries.len()
-    );
+    println!("{origin}: {} packets, {n_cases} replies of each server compared, explained:", queries.len());
+    for (name, (n_explained, Explained { rfc, why, .. })) in &explained {
+        println!("{n_explained:5} {name} ({rfc}): {why}");
+    }
     if different.is_empty() {
         return;
     }
@@ -152,10 +143,8 @@ fn judge(universe: &Universe, queries: &[Query], origin: &str) {
 }
 
 fn ask(address: std::net::SocketAddr, queries: &[Query]) -> Replies {
-    let started = std::time::Instant::now();
     let packets: Vec<Vec<u8>> = queries.iter().map(|query| query.packet.clone()).collect();
     let by_udp = exchange::ask_udp(address, &packets, PATIENCE, N_ATTEMPTS);
-    println!("T udp {address} {:?}", started.elapsed());
     let mut by_tcp = HashMap::new();
     for is_well_formed in [true, false] {
         let indexes: Vec<usize> = (0..queries.len())
@@ -166,7 +155,6 @@ fn ask(address: std::net::SocketAddr, queries: &[Query]) -> Replies {
             true => exchange::ask_tcp(address, &packets),
             false => exchange::ask_tcp_alone(address, &packets, PATIENCE),
         };
-        println!("T tcp {address} {is_well_formed} {:?}", started.elapsed());
         by_tcp.extend(indexes.into_iter().zip(replies));
     }
     Replies { by_udp, by_tcp }

@@ -9,18 +9,12 @@ pub struct Shape {
     pub opts: Vec<Opt>,
     /// Octets after the last record.
     pub n_trailing: usize,
-    /// QDCOUNT.
-    pub n_questions: u16,
     /// Whether all of its questions can be read.
     pub has_questions: bool,
-    /// Whether it ends within what its header says is there.
-    pub is_cut: bool,
 }
 
 /// An OPT record of a packet.
 pub struct Opt {
-    /// Whether it stands at the root.
-    pub is_at_root: bool,
     /// EDNS version.
     pub version: u8,
     /// Its options, as far as they can be read.
@@ -31,16 +25,17 @@ impl Shape {
     /// Reads a packet.
     pub fn of(packet: &[u8]) -> Self {
         let mut shape = Self::default();
-        shape.is_cut = shape.read(packet).is_none();
+        // What cannot be read is left as it is.
+        let _ = shape.read(packet);
         shape
     }
 
     fn read(&mut self, packet: &[u8]) -> Option<()> {
         let count = |index: usize| Some(u16::from_be_bytes([*packet.get(index)?, *packet.get(index + 1)?]));
-        self.n_questions = count(4)?;
+        let n_questions = count(4)?;
         let n_records = u32::from(count(6)?) + u32::from(count(8)?) + u32::from(count(10)?);
         let mut rest = packet.get(12..)?;
-        for _ in 0..self.n_questions {
+        for _ in 0..n_questions {
             rest = skip_name(rest)?.get(4..)?;
         }
         self.has_questions = true;
@@ -49,7 +44,7 @@ impl Shape {
             let length = usize::from(u16::from_be_bytes([*fields.get(8)?, *fields.get(9)?]));
             let rdata = fields.get(10..10 + length)?;
             if fields.starts_with(&[0, 41]) {
-                self.opts.push(Opt { is_at_root: rest[0] == 0, version: *fields.get(5)?, options: options(rdata) });
+                self.opts.push(Opt { version: *fields.get(5)?, options: options(rdata) });
             }
             rest = &fields[10 + length..];
         }
