@@ -23,6 +23,7 @@ pub struct Explained {
 }
 
 const CNAME: u16 = 5;
+const SOA: u16 = 6;
 const DNAME: u16 = 39;
 const NOERROR: u16 = 0;
 const FORMERR: u16 = 1;
@@ -248,6 +249,18 @@ pub const EXPLAINED: &[Explained] = &[
             let is_more = ours.answer.iter().all(|(key, rrset)| theirs.answer.get(key) == Some(rrset));
             if kind == Kind::Nsd && is_more && case.leaves_its_zone(ours) {
                 theirs.clone_from(ours);
+            }
+        },
+    },
+    Explained {
+        name: "SOA left out without TC",
+        rfc: "RFC 2308 §3",
+        why: "Knot leaves SOA out of a negative answer where it does not fit, and does not set TC",
+        put_right: |case, kind, theirs, ours| {
+            let (Kind::Knot, Essence::Message(theirs), Essence::Message(ours)) = (kind, theirs, ours) else { return };
+            let is_soa = ours.authority.keys().all(|(_, rtype, _)| *rtype == SOA);
+            if !case.is_tcp && theirs.flags & TC == 0 && theirs.authority.is_empty() && is_soa {
+                theirs.authority.clone_from(&ours.authority);
             }
         },
     },
