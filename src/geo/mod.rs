@@ -1,15 +1,17 @@
 //! Geo: from an address to what a geo pool does with it.
 //!
 //! Databases (MMDB files) are read once into [`Geo`], one sorted list of ranges a family; each geo pool compiles that and its own
-//! [`Rules`] into a [`Table`], which answers with a [`Class`] and the shortest prefix it holds for. What a class stands for is the
-//! pool's business: nothing here knows pools, realservers or DNS. Nothing is read from disk after [`Geo::load`].
+//! [`Rules`] into a [`Table`], which answers with a [`Class`] and the shortest prefix it holds for; each nearest pool compiles it into
+//! [`Nearest`], whose classes are orders. What a class stands for is the pool's business: nothing here knows pools, realservers or DNS. Nothing is read from disk after [`Geo::load`].
 
 mod codes;
+mod coordinates;
 mod database;
 mod key;
 mod location;
 #[cfg(test)]
 mod mmdb;
+mod nearest;
 mod ranges;
 mod table;
 
@@ -19,8 +21,10 @@ use std::{
 };
 
 pub use codes::{Continent, CountryCode, SubdivisionCode};
+pub use coordinates::Coordinates;
 pub use key::{Key, KeyError};
 pub use location::Location;
+pub use nearest::{GroupId, MEMBERS_MAX, Nearest, PLACES_MAX};
 pub use table::{Class, Rule, Rules, Table};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -194,7 +198,7 @@ mod tests {
                 }
             };
             let (class, length) = table.lookup(address);
-            assert_eq!(usize::from(class.0), class_of(address), "{address}");
+            assert_eq!(class.0 as usize, class_of(address), "{address}");
             let within = ipnet::IpNet::new(address, length).expect("length in range");
             for other in [within.network(), within.broadcast()] {
                 assert_eq!(table.lookup(other), (class, length), "{other} within {within}");

@@ -331,7 +331,7 @@ fn geo_list<'s>(geo: &'s crate::snapshot::GeoMembers, client: &Client) -> Option
         return geo.lists.first().map(|list| (list, 0));
     }
     let (class, prefix) = geo.table.lookup(client.address);
-    geo.lists.get(usize::from(class.0)).map(|list| (list, prefix))
+    geo.lists.get(class.0 as usize).map(|list| (list, prefix))
 }
 
 /// The realserver whose turn it is, then the others in the order of the file, going round: where several are used at once each of them

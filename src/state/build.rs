@@ -123,7 +123,7 @@ fn compile(parts: &mut PoolParts, geo: &Geo) {
             }
         }
         config::Members::Pools { policy: PoolsPolicy::Geo { keys, nets, .. }, .. } => {
-            let class = |list: usize| Class(u16::try_from(list).unwrap_or(0));
+            let class = |list: usize| Class(u32::try_from(list).unwrap_or(0));
             let rules = Rules {
                 keys: keys.iter().map(|(key, list)| (*key, class(*list))).collect(),
                 nets: nets.iter().map(|(net, list)| (*net, class(*list))).collect(),
