@@ -4,6 +4,7 @@
 //! was. Its owner publishes what [`State::snapshot`] makes; nobody else ever writes.
 
 mod build;
+pub mod place;
 pub mod saved;
 #[cfg(test)]
 mod tests;

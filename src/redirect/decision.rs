@@ -14,7 +14,7 @@ use ipnet::IpNet;
 
 use super::host::{Host, WireName};
 use crate::{
-    select::{Client, Ranked, Turn, Via, select},
+    select::{Client, Ranked, Turn, Via, WhenEmpty, select},
     snapshot::{Realserver, Snapshot},
     types::{Family, Health, PoolId},
     zone::{Found, rtype},
@@ -85,6 +85,8 @@ pub enum Refusal {
     NoPool,
     /// Nobody is eligible and the pool does not fail open.
     Nobody,
+    /// The pool does not serve clients from there.
+    Excluded,
 }
 
 impl Refusal {
@@ -96,6 +98,7 @@ impl Refusal {
             }
             Self::NoPool => StatusCode::MISDIRECTED_REQUEST,
             Self::Nobody => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Excluded => StatusCode::FORBIDDEN,
         }
     }
 
@@ -109,6 +112,7 @@ impl Refusal {
             Self::Target => "the request's target has no path that could be redirected\n",
             Self::NoPool => "this host is not redirected here\n",
             Self::Nobody => "no server is available, try again soon\n",
+            Self::Excluded => "this is not available where you are\n",
         }
     }
 }
@@ -137,7 +141,8 @@ fn find_realserver<'s>(
     let prefix = if address.is_ipv4() { 32 } else { 128 };
     let client = Client { address, prefix, via: Via::Redirect, random, turn, most: 1 };
     let ranking = select(snapshot, pool, &client);
-    let &chosen = ranking.realservers.first().ok_or(Refusal::Nobody)?;
+    let nobody = if ranking.when_empty == WhenEmpty::Refused { Refusal::Excluded } else { Refusal::Nobody };
+    let &chosen = ranking.realservers.first().ok_or(nobody)?;
     let location = location(chosen.realserver, Family::of(address), path_and_query).ok_or(Refusal::Nobody)?;
     let status = match *request.method {
         Method::GET | Method::HEAD => StatusCode::FOUND,

@@ -94,6 +94,7 @@ fn shown(ranking: &Ranking<'_>) -> String {
     match (names.is_empty(), ranking.when_empty) {
         (true, WhenEmpty::Nothing) => "-".to_owned(),
         (true, WhenEmpty::Servfail) => "servfail".to_owned(),
+        (true, WhenEmpty::Refused) => "refused".to_owned(),
         (false, _) => format!("{}{}", if ranking.degraded { "! " } else { "" }, names.join(" ")),
     }
 }

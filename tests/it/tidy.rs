@@ -37,7 +37,7 @@ const LEVELS: &[Level] = &[
         ],
     },
     Level { name: "state", is_pure: true, modules: &["state::*", "snapshot"] },
-    Level { name: "decision", is_pure: true, modules: &["select", "select::explain"] },
+    Level { name: "decision", is_pure: true, modules: &["select", "select::nearest", "select::explain"] },
     Level {
         name: "meaning",
         is_pure: true,

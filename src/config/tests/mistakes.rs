@@ -51,10 +51,9 @@ type = "icmp"
 type = "tcp"
 send = "PING"
 [pools.web]
-policy = "nearest"
 check = "b"
 min_ttl = "5s"
-realservers = [{ name = "a", address = "192.0.2.1", port = 80, location = "52.4,4.9" }]
+realservers = [{ name = "a", address = "192.0.2.1", port = 80, capacity = 7 }]
 [listeners.a]
 bind = "192.0.2.1:80"
 protocol = "udp"
@@ -79,13 +78,6 @@ error: `send` is not supported yet: talking over tcp comes with a later version
   | ^^^^
 hint: remove it
 
-error: `policy = "nearest"` is not supported yet: it comes with a later version
- --> fingerpost.toml:9:10
-  |
-9 | policy = "nearest"
-  |          ^^^^^^^^^
-hint: supported: `wrr`, `random`, `source-hash`, `failover`, `geo`
-
 error: `min_ttl` is not supported yet: a TTL that follows certainty comes with a later version
   --> fingerpost.toml:11:1
    |
@@ -93,10 +85,10 @@ error: `min_ttl` is not supported yet: a TTL that follows certainty comes with a
    | ^^^^^^^
 hint: remove it
 
-error: `location` is not supported yet: policy nearest comes with a later version
-  --> fingerpost.toml:12:64
+error: `capacity` is not supported yet: capacity planning comes with a later version
+  --> fingerpost.toml:11:64
    |
-12 | realservers = [{ name = "a", address = "192.0.2.1", port = 80, location = "52.4,4.9" }]
+11 | realservers = [{ name = "a", address = "192.0.2.1", port = 80, capacity = 7 }]
    |                                                                ^^^^^^^^
 hint: remove it
 
