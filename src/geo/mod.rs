@@ -85,6 +85,24 @@ impl Geo {
         if errors.has_errors() { Err(errors) } else { Ok(geo) }
     }
 
+    /// What a database with these networks would make, for tests; of two that overlap the first counts where it began first.
+    #[cfg(test)]
+    pub(crate) fn from_networks(networks: impl IntoIterator<Item = (ipnet::IpNet, Location)>) -> Self {
+        let mut locations = Locations::new();
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (net, location) in networks {
+            let id = locations.intern(location);
+            match net {
+                ipnet::IpNet::V4(net) => v4.push((net.network().to_bits(), net.broadcast().to_bits(), id)),
+                ipnet::IpNet::V6(net) => v6.push((net.network().to_bits(), net.broadcast().to_bits(), id)),
+            }
+        }
+        v4.sort_by_key(|&(first, ..)| first);
+        v6.sort_by_key(|&(first, ..)| first);
+        let v4 = Ranges::from_stretches(LocationId::NOWHERE, v4);
+        Self { v4, v6: Ranges::from_stretches(LocationId::NOWHERE, v6), locations, databases: Vec::new() }
+    }
+
     fn add(&mut self, path: &Path, contents: database::Contents) {
         let mut filled = self.locations.fill();
         self.v4 = self.v4.zip(&contents.v4, |earlier, later| filled.get(earlier, later));

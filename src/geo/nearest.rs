@@ -203,10 +203,6 @@ impl Compiler {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{
-        location::{LocationId, Locations},
-        ranges::Ranges,
-    };
     use super::*;
 
     fn at(latitude: f64, longitude: f64) -> Coordinates {
@@ -215,17 +211,10 @@ mod tests {
 
     /// Knows that `10.N.0.0/16` is at the N-th of `places`, and nothing else.
     fn geo(places: &[Coordinates]) -> Geo {
-        let mut locations = Locations::new();
-        let stretches: Vec<_> = (0u32..)
-            .zip(places)
-            .map(|(number, &place)| {
-                let id = locations.intern(Location { coordinates: Some(place), ..Location::default() });
-                let first = 10 << 24 | number << 16;
-                (first, first | 0xffff, id)
-            })
-            .collect();
-        let v4 = Ranges::from_stretches(LocationId::NOWHERE, stretches);
-        Geo { v4, v6: Ranges::constant(LocationId::NOWHERE), locations, databases: Vec::new() }
+        Geo::from_networks((0u8..).zip(places).map(|(number, &place)| {
+            let net = ipnet::IpNet::new([10, number, 0, 0].into(), 16).expect("IPv4");
+            (net, Location { coordinates: Some(place), ..Location::default() })
+        }))
     }
 
     fn address(number: usize) -> IpAddr {

@@ -289,7 +289,6 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::location::{LocationId, Locations};
     use super::*;
 
     /// Few enough that rules and locations meet, with two continents, two countries of one of them, and a subdivision code twice.
@@ -361,21 +360,7 @@ mod tests {
     }
 
     fn geo() -> impl Strategy<Value = Geo> {
-        prop::collection::vec((net(), location()), 0..24).prop_map(|networks| {
-            let mut locations = Locations::new();
-            let (mut v4, mut v6) = (Vec::new(), Vec::new());
-            for (net, location) in networks {
-                let id = locations.intern(location);
-                match net {
-                    IpNet::V4(net) => v4.push((net.network().to_bits(), net.broadcast().to_bits(), id)),
-                    IpNet::V6(net) => v6.push((net.network().to_bits(), net.broadcast().to_bits(), id)),
-                }
-            }
-            v4.sort_by_key(|&(first, ..)| first);
-            v6.sort_by_key(|&(first, ..)| first);
-            let v4 = Ranges::from_stretches(LocationId::NOWHERE, v4);
-            Geo { v4, v6: Ranges::from_stretches(LocationId::NOWHERE, v6), locations, databases: Vec::new() }
-        })
+        prop::collection::vec((net(), location()), 0..24).prop_map(Geo::from_networks)
     }
 
     fn rules() -> impl Strategy<Value = Rules> {

@@ -1,7 +1,9 @@
 //! The rules of the decision, each by name, on snapshots made of configuration text, probe results and operators' words.
 
 mod affinity;
+mod excluded;
 mod generated;
+mod nearest;
 
 use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr, path::Path, sync::Arc, thread};
 
