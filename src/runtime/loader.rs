@@ -27,7 +27,7 @@ use crate::{
     geo::Geo,
     protect::Protection,
     runtime::services::Listening,
-    state::{Event, State},
+    state::{self, Event, State},
     zone::directory::{Change, Directory},
 };
 
@@ -389,6 +389,7 @@ impl Loader {
         }
         let old = std::mem::replace(&mut self.config, new);
         self.geo = geo;
+        round.warnings.extend(state::place::check(&self.config, &self.geo));
         if has_other_certificate {
             self.certificate_stamps = certificate_stamps;
             self.with_files(|files| files.certificate_error = None);

@@ -98,6 +98,9 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         Some(name) => privileges::user_to_become(name).map_err(|error| Diagnostic::bare(error.to_string()))?,
     };
     let geo = Arc::new(Geo::load(&config.geo_databases).map_err(StartError)?);
+    for warning in &crate::state::place::check(&config, &geo).0 {
+        warn!("{}", warning.one_line());
+    }
     let identity = Arc::new(dns::Identity::default());
     if let Some(encrypted) = &config.dns.encrypted {
         let (certificate, warnings) = dns::Certificate::load(encrypted, Timestamp::now()).map_err(StartError)?;
