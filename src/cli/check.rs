@@ -58,8 +58,10 @@ fn load(path: &Path) -> Result<Outcome, LoadError> {
         }
     }
     let secret_file = config.dns.cookies.as_ref().and_then(|cookies| cookies.secret_file.as_deref());
-    if let Some(Err(unusable)) = secret_file.map(Secrets::load) {
-        findings.extend(unusable);
+    for path in secret_file.into_iter().chain(config.redirect.cookie_secret_file.as_deref()) {
+        if let Err(unusable) = Secrets::load(path) {
+            findings.extend(unusable);
+        }
     }
     let (mut n_zones, mut n_records) = (0, 0);
     if let Some(zones) = &config.dns.zones {

@@ -264,7 +264,7 @@ impl Loader {
         let has_config_changed = stamp != self.config_stamp;
         let geo_stamps: Vec<Stamp> = self.config.geo_databases.iter().map(|path| Stamp::of(path)).collect();
         let has_geo_changed = geo_stamps != self.geo_stamps;
-        let have_secrets_changed = self.protector.has_file_changed(&self.config.dns);
+        let have_secrets_changed = self.protector.has_file_changed(&self.config);
         if has_config_changed || has_geo_changed || have_secrets_changed || is_forced {
             self.config_stamp = stamp;
             self.load_config(has_geo_changed, &mut round)?;
@@ -360,7 +360,7 @@ impl Loader {
             }
         };
         let has_geo_changed = !Arc::ptr_eq(&geo, &self.geo);
-        let protection = match self.protector.prepare(&new.dns) {
+        let protection = match self.protector.prepare(&new) {
             Ok(protection) => protection,
             Err(findings) => {
                 errors.extend(findings);
@@ -428,6 +428,9 @@ impl Loader {
         drop(self.owner.apply_blocking(Event::Protected(protection.clone()))?);
         if protection.cookies != self.protector.in_force().cookies {
             round.changes.push("cookie secrets loaded".to_owned());
+        }
+        if protection.sealer != self.protector.in_force().sealer && self.protector.in_force().sealer.is_some() {
+            round.changes.push("secrets of the redirector's cookies loaded".to_owned());
         }
         self.protector.put_in_force(protection);
         Ok(())
@@ -602,6 +605,7 @@ impl Watch {
         let certificate = certificate_paths(config).into_iter().flatten();
         wanted.extend(certificate.map(|path| (folder_of(path), RecursiveMode::NonRecursive)));
         let secrets = config.dns.cookies.iter().filter_map(|cookies| cookies.secret_file.as_deref());
+        let secrets = secrets.chain(config.redirect.cookie_secret_file.as_deref());
         wanted.extend(secrets.map(|path| (folder_of(path), RecursiveMode::NonRecursive)));
         wanted.extend(config.dns.zones.iter().map(|path| (path.clone(), RecursiveMode::Recursive)));
         for gone in self.followed.extract_if(.., |path| !wanted.iter().any(|(wanted, _)| wanted == path)) {

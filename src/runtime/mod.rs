@@ -109,7 +109,7 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         }
         identity.replace(certificate);
     }
-    let protector = Protector::new(&config.dns).map_err(StartError)?;
+    let protector = Protector::new(&config).map_err(StartError)?;
     let control = control::socket::bind(&config.control.socket).map_err(|error| {
         Diagnostic::bare(error.to_string())
             .hint("`[control] socket` says where it is; the folder must be writable for the server")

@@ -374,6 +374,11 @@ fn has_nobody_eligible(realservers: &Realservers) -> bool {
     view.candidates.is_empty() || view.is_degraded
 }
 
+/// Whether `pool` does not serve this client.
+pub fn excludes(pool: &Pool, client: &Client) -> bool {
+    pool.exclusion.as_ref().is_some_and(|exclusion| is_excluded(exclusion, client).0)
+}
+
 /// Whether the client is excluded, and the prefix within which that is the same.
 ///
 /// A client that does not want its address to be used is judged by the address it asks from: excluding is not a service to the client.

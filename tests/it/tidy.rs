@@ -61,6 +61,7 @@ const LEVELS: &[Level] = &[
             "dns::incoming",
             "dns::refresh",
             "redirect::decision",
+            "redirect::sticky",
             "redirect::host",
             "l4::attempts",
         ],
