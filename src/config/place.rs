@@ -28,6 +28,12 @@ pub(super) fn read_location(value: Value<'_>) -> Option<Coordinates> {
 pub(super) fn read_exclusion(context: &Context<'_>, table: Table<'_>, places: &mut Places) -> Option<Exclusion> {
     let to = table.get("on_excluded").and_then(|value| match value.text() {
         Some("refused") => Some(OnExcluded::Refused),
+        Some(name) if !context.pools_by_name.contains_key(name) => {
+            let error = value.reader.error(value.span(), format!("`{name}` is neither `refused` nor a pool"));
+            let known: Vec<&str> = ["refused"].iter().chain(context.pool_names).copied().collect();
+            value.reader.report(suggest_name(error, name, &known, "what can be written"));
+            None
+        }
         _ => context.pool(value).map(OnExcluded::Pool),
     });
     let Some(value) = table.get("exclude") else {

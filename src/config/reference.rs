@@ -320,7 +320,7 @@ pub const KEYS: &[Key] = &[
         "pools.NAME",
         "on_excluded",
         "`refused` or a pool",
-        "`\"refused\"`",
+        "refused",
         "what they get: REFUSED, 403, a reset connection; or what that pool gives",
     ),
     key(
@@ -334,7 +334,7 @@ pub const KEYS: &[Key] = &[
         "pools.NAME",
         "sticky_for",
         "duration",
-        "`\"1h\"`",
+        "an hour",
         "how long the cookie holds; renewed when half of it has passed",
     ),
     later("pools.NAME", "min_ttl", "a TTL that follows certainty"),

@@ -69,8 +69,9 @@ fn realserver(index: usize) -> BoxedStrategy<String> {
             ", url = \"https://a.example.org:8443/x/\"",
             ", check_address = \"192.0.2.77\"",
             ", check_port = 81",
+            ", location = [-33.87, 151]",
         ],
-        0..=4,
+        0..=5,
     );
     (address, 1u16.., optional)
         .prop_map(move |(kind, port, optional)| {
@@ -88,17 +89,22 @@ fn realserver(index: usize) -> BoxedStrategy<String> {
 
 fn leaf(index: usize) -> BoxedStrategy<String> {
     let keys = (
-        maybe("policy", one_of(&["\"wrr\"", "\"random\"", "\"source-hash\"", "\"failover\""])),
+        maybe("policy", one_of(&["\"wrr\"", "\"random\"", "\"source-hash\"", "\"failover\"", "\"nearest\""])),
         maybe("check", one_of(&["\"c0\"", "\"c1\""])),
         maybe("answers", one_of(&["1", "64", "\"all\""])),
         maybe("min_healthy", one_of(&["\"0%\"", "\"50%\"", "\"100%\""])),
         maybe("on_all_down", one_of(&["\"all\"", "\"none\"", "\"servfail\""])),
         maybe("affinity_prefix", one_of(&["{ v4 = 32 }", "{ v4 = 1, v6 = 128 }", "{}"])),
     );
+    let places = (
+        maybe("location", one_of(&["[52.3676, 4.9041]", "[-90, 180]"])),
+        one_of(&["", "exclude = [\"KP\"]\n", "exclude = [\"asia\", \"AS1\"]\non_excluded = \"refused\"\n"]),
+        one_of(&["", "sticky = \"off\"\n", "sticky = \"cookie\"\n", "sticky = \"cookie\"\nsticky_for = \"1d\"\n"]),
+    );
     let realservers = (1usize..5).prop_flat_map(|n| (0..n).map(realserver).collect::<Vec<_>>());
-    (keys, realservers)
-        .prop_map(move |((a, b, c, d, e, f), realservers)| {
-            format!("[pools.p{index}]\n{a}{b}{c}{d}{e}{f}realservers = [\n{}]\n", realservers.concat())
+    (keys, places, realservers)
+        .prop_map(move |((a, b, c, d, e, f), (g, h, i), realservers)| {
+            format!("[pools.p{index}]\n{a}{b}{c}{d}{e}{f}{g}{h}{i}realservers = [\n{}]\n", realservers.concat())
         })
         .boxed()
 }
@@ -168,8 +174,9 @@ fn valid() -> BoxedStrategy<String> {
             let redirect = format!("[redirect]\n{}{}{}{}", redirect.0, redirect.1, redirect.2, redirect.3);
             let (control, user, drain, scheduler, connect, most) = rest;
             format!(
-                "version = 1\n{dns}{redirect}[control]\n{control}[process]\n{user}{drain}{c0}{c1}{geo}{p0}{p1}\
+                "version = 1\n[geoip]\ndatabases = [\"city.mmdb\"]\n{dns}{redirect}[control]\n{control}[process]\n{user}{drain}{c0}{c1}{geo}{p0}{p1}\
                  [pools.all]\nmembers = [\"geo\", \"p1\"]\n\
+                 [pools.far]\npolicy = \"nearest\"\nmembers = [\"all\", \"p0\"]\ndefault = [\"p0\"]\nexclude = [\"CU\"]\non_excluded = \"p1\"\n\
                  [listeners.l]\nbind = \"127.0.0.1:81\"\npool = \"p0\"\n{scheduler}{connect}{most}\
                  [listeners.m]\nbind = \"[::1]:81\"\npool = \"all\"\n"
             )

@@ -51,6 +51,7 @@ type = "icmp"
 type = "tcp"
 send = "PING"
 [pools.web]
+policy = "nearest"
 check = "b"
 min_ttl = "5s"
 realservers = [{ name = "a", address = "192.0.2.1", port = 80, capacity = 7 }]
@@ -78,6 +79,13 @@ error: `send` is not supported yet: talking over tcp comes with a later version
   | ^^^^
 hint: remove it
 
+error: `policy = "nearest"` needs geo databases, and this file names none
+ --> fingerpost.toml:9:10
+  |
+9 | policy = "nearest"
+  |          ^^^^^^^^^
+hint: add `[geoip]` with `databases = [ … ]`; nearest needs a city database, with coordinates
+
 error: `min_ttl` is not supported yet: a TTL that follows certainty comes with a later version
   --> fingerpost.toml:11:1
    |
@@ -86,9 +94,9 @@ error: `min_ttl` is not supported yet: a TTL that follows certainty comes with a
 hint: remove it
 
 error: `capacity` is not supported yet: capacity planning comes with a later version
-  --> fingerpost.toml:11:64
+  --> fingerpost.toml:12:64
    |
-11 | realservers = [{ name = "a", address = "192.0.2.1", port = 80, capacity = 7 }]
+12 | realservers = [{ name = "a", address = "192.0.2.1", port = 80, capacity = 7 }]
    |                                                                ^^^^^^^^
 hint: remove it
 
@@ -807,7 +815,7 @@ error: unknown key `colour` in this pool
   |
 2 | colour = "red"
   | ^^^^^^
-hint: known here: `policy`, `realservers`, `members`, `check`, `answers`, `min_healthy`, `on_all_down`, `affinity_prefix`, `geo`, `nets`
+hint: known here: `policy`, `realservers`, `members`, `check`, `answers`, `min_healthy`, `on_all_down`, `affinity_prefix`, `geo`, `nets`, `location`, `default`, `exclude`, `on_excluded`, `sticky`, `sticky_for`
 "#,
     );
 }
