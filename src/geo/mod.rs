@@ -316,6 +316,37 @@ mod tests {
     }
 
     #[test]
+    fn every_rung_of_the_precedence_beats_those_below_it() {
+        let place = map([
+            ("continent", map([("code", Text("NA"))])),
+            ("country", map([("iso_code", Text("US"))])),
+            ("subdivisions", List(vec![map([("iso_code", Text("CA"))])])),
+            ("autonomous_system_number", Number(64500)),
+        ]);
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("all.mmdb");
+        fs::write(&path, Writer::new(6, &[("192.0.2.0/24", place)]).bytes()).expect("written");
+        let geo = Geo::load(&[path]).expect("sound");
+        // From the lowest to the highest, each with a class of its own; a shorter net is a rung below a longer one.
+        let rungs =
+            ["default", "north-america", "US", "US-CA", "AS64500", "192.0.0.0/16", "192.0.2.0/25", "192.0.2.7/32"];
+        for n_rungs in 1..=rungs.len() {
+            let mut rules = Rules { keys: Vec::new(), nets: Vec::new(), default: Class(99) };
+            // In an order that must not matter.
+            for (rung, class) in rungs.iter().zip(0..).take(n_rungs).collect::<Vec<_>>().into_iter().rev() {
+                match rung.parse() {
+                    Ok(net) => rules.nets.push((net, Class(class))),
+                    Err(_) => rules.keys.push((rung.parse().expect(rung), Class(class))),
+                }
+            }
+            let highest = Class(u32::try_from(n_rungs).expect("few") - 1);
+            let address = "192.0.2.7".parse().expect("address");
+            assert_eq!(Table::compile(&geo, &rules).lookup(address).0, highest, "{:?}", &rungs[..n_rungs]);
+            assert_eq!(rules.explain(&geo, address).0, highest);
+        }
+    }
+
+    #[test]
     fn without_a_database_nothing_is_known() {
         assert_eq!(located(&Geo::empty(), "8.8.8.8"), "unknown");
         assert_eq!(Geo::load(&[]).expect("nothing to go wrong").databases(), []);

@@ -190,18 +190,13 @@ impl<'s, W: Witness> Walk<'s, '_, W> {
     /// A pool that is asked for by itself counts as failed only when nobody in it is eligible: `min_healthy` is for the pool above.
     fn rank_healthy(&mut self, id: PoolId, answers: Option<Answers>, depth: usize) -> bool {
         let Some(pool) = self.snapshot.pool(id).filter(|_| depth < POOL_DEPTH_MAX) else { return false };
-        match self.exclusion_of(pool) {
-            Some((exclusion, prefix)) => {
-                self.witness.excluded(pool, exclusion, prefix);
-                match exclusion.instead {
-                    Some(other) => return self.rank_healthy(other, answers, depth + 1),
-                    None => {
-                        self.refuse();
-                        return true;
-                    }
-                }
-            }
-            None => {}
+        if let Some((exclusion, prefix)) = self.exclusion_of(pool) {
+            self.witness.excluded(pool, exclusion, prefix);
+            let Some(other) = exclusion.instead else {
+                self.refuse();
+                return true;
+            };
+            return self.rank_healthy(other, answers, depth + 1);
         }
         let answers = answers.or(pool.answers);
         let members = match &pool.members {
