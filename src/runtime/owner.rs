@@ -211,6 +211,10 @@ impl Owner {
         if must_save {
             self.save();
         }
+        for happening in self.state.settle() {
+            *is_dirty = true;
+            log(&happening);
+        }
         if let Some(snapshot) = self.state.snapshot() {
             self.snapshots.store(snapshot);
         }
@@ -242,6 +246,17 @@ fn log(happening: &Happening) {
         Happening::OverrideEnded(name, set) => info!(realserver = %name, was = %set.admin, "override ended"),
         Happening::PoolChanged { pool, is_all_down: true } => error!(%pool, "nobody in the pool is eligible"),
         Happening::PoolChanged { pool, is_all_down: false } => info!(%pool, "the pool has somebody eligible again"),
+        Happening::Frozen { n_fallen, n_probed } => error!(
+            n_fallen,
+            n_probed,
+            "frozen: so many addresses fell at once that this node's own network is the likelier cause; they stay in service until they are \
+             back, or `fingerpost thaw`"
+        ),
+        Happening::Thawed { n_down } => warn!(n_down, "the freeze is over: probes are believed again"),
+        Happening::Held(name) => {
+            error!(realserver = %name, "down, but stays in service: `max_leave` of its pool have left in this interval")
+        }
+        Happening::Released(name) => warn!(realserver = %name, "leaves its pool now"),
         Happening::ZonePending(apex) => {
             warn!(zone = %apex, "the zone's new content waits for pools that the configuration has not")
         }
