@@ -9,6 +9,7 @@ pub mod answer;
 mod chain;
 mod clock;
 mod compress;
+mod conversation;
 mod counters;
 pub mod ecs;
 pub mod encode;

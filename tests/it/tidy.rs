@@ -75,6 +75,7 @@ const LEVELS: &[Level] = &[
             "health::scheduler",
             "dns::udp",
             "dns::tcp",
+            "dns::conversation",
             "dns::mmsg",
             "dns::counters",
             "dns::transfers",
