@@ -146,6 +146,31 @@ fn signed_transfers_are_for_holders_of_the_key() {
 }
 
 #[test]
+fn secret_of_a_key_is_changed_in_its_file_without_being_told_and_a_broken_one_changes_nothing() {
+    let (name, algorithm, old) = KEY;
+    let new = "YW5vdGhlciBzZWNyZXQsIG9mIHRoZSBzYW1lIGxlbmd0aA==";
+    let config = config(&format!("allow_transfer = [\"key:{name}\"]"));
+    let site = Site::new(&config.replace(&format!("secret = \"{old}\""), "secret_file = \"keys/xfr\""), ZONE);
+    fs::create_dir(site.path("keys")).expect("folder");
+    let write = |secret: &str| fs::write(site.path("keys/xfr"), format!("{secret}\n")).expect("secret");
+    write(old);
+    let server = site.start();
+    let has_zone = |secret: &str| {
+        let shown = server.dig(&format!("example.org AXFR -y {algorithm}:{name}:{secret}"));
+        shown.contains("static.example.org.")
+    };
+    assert!(has_zone(old) && !has_zone(new));
+    write(new);
+    becomes(SOON, (false, true), || (has_zone(old), has_zone(new)));
+    write("no base64!");
+    becomes(SOON, true, || site.json("status")["reload_error"]["errors"].as_str().is_some());
+    assert!(has_zone(new), "what was in force stays");
+    write(old);
+    becomes(SOON, (true, false), || (has_zone(old), has_zone(new)));
+    assert!(site.json("status")["reload_error"].is_null());
+}
+
+#[test]
 fn transfers_are_refused_by_default_and_ixfr_of_the_current_serial_is_one_soa() {
     let site = Site::new(&config(""), ZONE);
     let server = site.start();
