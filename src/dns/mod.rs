@@ -11,6 +11,7 @@ mod clock;
 mod compress;
 mod conversation;
 mod counters;
+mod differences;
 pub mod ecs;
 pub mod encode;
 mod encrypted;

@@ -64,20 +64,23 @@ pub(super) struct Transfers {
 pub enum RefreshOutcome {
     /// They have nothing newer.
     Current,
-    /// A newer zone is in service now.
+    /// A newer zone is in service now; all of it was sent.
     Transferred,
+    /// A newer zone is in service now; what has changed was sent.
+    Updated,
     /// None of them was of use.
     Failed,
 }
 
 impl RefreshOutcome {
     /// All of them.
-    const ALL: [RefreshOutcome; 3] = [Self::Current, Self::Transferred, Self::Failed];
+    const ALL: [RefreshOutcome; 4] = [Self::Current, Self::Transferred, Self::Updated, Self::Failed];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Current => "current",
             Self::Transferred => "transferred",
+            Self::Updated => "updated",
             Self::Failed => "failed",
         }
     }

@@ -59,6 +59,7 @@ const LEVELS: &[Level] = &[
             "dns::outgoing",
             "dns::exchange",
             "dns::incoming",
+            "dns::differences",
             "dns::refresh",
             "redirect::decision",
             "redirect::host",
