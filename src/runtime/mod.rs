@@ -5,6 +5,7 @@
 
 mod backend;
 mod explain;
+mod filter;
 mod limits;
 mod loader;
 mod owner;
