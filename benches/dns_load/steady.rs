@@ -44,6 +44,7 @@ pub(crate) fn run(server: SocketAddr, case: &Case, rate: f64, duration: Duration
     let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a socket");
     socket.connect(server).expect("a server");
     want_times(&socket);
+    want_room(&socket);
     let mut sent_at = vec![0u64; 1 << 16];
     let mut steady = Steady::default();
     steady.latencies.reserve((rate * duration.as_secs_f64()) as usize);
@@ -118,6 +119,16 @@ fn want_times(socket: &UdpSocket) {
         libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, value, length)
     };
     assert_eq!(result, 0, "times of datagrams");
+}
+
+/// Has answers wait where they are not lost while this program has no core. Where that is not allowed some may be.
+fn want_room(socket: &UdpSocket) {
+    let octets: libc::c_int = 1 << 24;
+    // SAFETY: the descriptor is open and the option's value a c_int.
+    unsafe {
+        let (value, length) = ((&raw const octets).cast(), size_of_val(&octets) as _);
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, value, length);
+    }
 }
 
 fn send(socket: &UdpSocket, queries: &mut [Vec<u8>]) {

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
+    background::in_background,
     loader::Files,
     owner::{OwnerHandle, Stopped},
 };
@@ -250,15 +251,15 @@ impl Follower {
             return Ok(Ok(RefreshOutcome::Current));
         };
         let path = self.path.clone();
-        let made = spawn_blocking(move || {
+        let made = in_background(move || {
             let (zone, warnings) = Zone::from_transfer(&path, &text)?;
             // A zone that cannot be kept is served all the same.
             Ok((zone, warnings, keep(&path, &text)))
         });
         let (zone, warnings, kept) = match made.await {
-            Ok(Ok(made)) => made,
-            Ok(Err(findings)) => return Ok(Err(first_of(&findings))),
-            Err(_) => return Ok(Err("building the zone failed".to_owned())),
+            Some(Ok(made)) => made,
+            Some(Err(findings)) => return Ok(Err(first_of(&findings))),
+            None => return Ok(Err("building the zone failed".to_owned())),
         };
         drop(permit);
         if *zone.apex() != apex {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use listenfd::ListenFd;
+use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::info;
 
@@ -14,8 +15,8 @@ use super::filter::refuse_non_queries;
 /// Connections that may wait to be accepted; the kernel cuts it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 /// Receive and send buffer of a UDP socket in octets: about a tenth of a second of queries at full load. The kernel cuts it to
-/// net.core.rmem_max and wmem_max.
-const UDP_BUFFER_OCTETS: usize = 1 << 20;
+/// net.core.rmem_max and wmem_max, unless the server starts as root.
+const UDP_BUFFER_OCTETS: usize = 1 << 22;
 /// Tries to find one free port for UDP and TCP together where port 0 asks for any.
 const FREE_PORT_TRIES: usize = 16;
 
@@ -167,9 +168,13 @@ fn bind_udp(address: SocketAddr, is_shared: bool) -> io::Result<UdpSocket> {
     if is_shared {
         socket.set_reuse_port(true)?;
     }
-    // Larger than the kernel allows is cut, and that is no error.
-    socket.set_recv_buffer_size(UDP_BUFFER_OCTETS)?;
-    socket.set_send_buffer_size(UDP_BUFFER_OCTETS)?;
+    // Who may (CAP_NET_ADMIN) gets what he wants. For others larger than the kernel allows is cut, and that is no error.
+    if sockopt::set_socket_recv_buffer_size_force(&socket, UDP_BUFFER_OCTETS).is_err() {
+        socket.set_recv_buffer_size(UDP_BUFFER_OCTETS)?;
+    }
+    if sockopt::set_socket_send_buffer_size_force(&socket, UDP_BUFFER_OCTETS).is_err() {
+        socket.set_send_buffer_size(UDP_BUFFER_OCTETS)?;
+    }
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
