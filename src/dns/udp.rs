@@ -42,7 +42,7 @@ pub fn serve_udp(
         socket.set_nonblocking(false)?;
         socket.set_read_timeout(Some(WAIT))?;
         socket.set_write_timeout(Some(WAIT))?;
-        mmsg::want_packet_information(&socket)?;
+        mmsg::prepare(&socket)?;
         let (snapshots, counters, shutdown) = (snapshots.clone(), counters.clone(), shutdown.clone());
         let thread = thread::Builder::new().name(format!("dns-udp-{index}"));
         threads.push(
