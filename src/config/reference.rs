@@ -146,7 +146,7 @@ pub const KEYS: &[Key] = &[
         "as the other side has it; its name for the key must be NAME as well",
     ),
     key("tsig.NAME", "secret", "base64", "", "the shared secret; or write `secret_file`"),
-    key("tsig.NAME", "secret_file", "file", "", "a file with the secret in base64, read with the configuration"),
+    key("tsig.NAME", "secret_file", "file", "", "a file with the secret in base64; read again when it changes"),
     key("dns.encrypted", "tls", "list of `address:port`", "`[]`", "DNS over TLS (RFC 7858); its port is 853"),
     key(
         "dns.encrypted",

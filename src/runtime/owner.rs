@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
+use super::background::Retirement;
 use crate::{
     diagnostic::Diagnostics,
     health::Target,
@@ -147,6 +148,8 @@ pub(super) struct Owner {
     pub(super) state: State,
     /// Where snapshots go.
     pub(super) snapshots: Arc<Snapshots>,
+    /// Where those go that they replace.
+    pub(super) retirement: Option<Retirement>,
     /// Who hears what is to be probed.
     pub(super) targets: watch::Sender<Arc<Vec<Target>>>,
     /// Where state is saved; `None` if it could not be opened.
@@ -216,7 +219,10 @@ impl Owner {
             log(&happening);
         }
         if let Some(snapshot) = self.state.snapshot() {
-            self.snapshots.store(snapshot);
+            let old = self.snapshots.swap(snapshot);
+            if let Some(retirement) = &self.retirement {
+                retirement.leave(old);
+            }
         }
         for (reply, result) in replies {
             // Who asked may have gone away, and that is theirs to decide.
