@@ -346,7 +346,11 @@ fn reject_opcode(header: Header, counts: Counts, body: &[u8]) -> Rejection<'_> {
     let error = if is_known { QueryError::NotAllowed } else { QueryError::Opcode };
     let reply = |question, edns, error| Rejection::Reply { header, question, edns, error };
     if counts.questions != 1 {
-        return reply(&[], edns_behind_questions(counts, body), if is_known { FormError::QuestionCount.into() } else { error });
+        return reply(
+            &[],
+            edns_behind_questions(counts, body),
+            if is_known { FormError::QuestionCount.into() } else { error },
+        );
     }
     let question = match Question::parse(body) {
         Ok(question) => question,
