@@ -135,7 +135,7 @@ fn write_sections(
         counts.answers += writer.put_entry(answer, query, entry)?;
     }
     // Behind an alias a referral only spares the resolver a question.
-    let is_courtesy = answer.kind == Kind::Referral && answer.is_authoritative;
+    let is_courtesy = answer.kind == Kind::Referral && !answer.answers.is_empty();
     for entry in &answer.authority {
         match writer.put_entry(answer, query, entry) {
             Ok(n_records) => counts.authority += n_records,
