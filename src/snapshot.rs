@@ -6,13 +6,14 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{Arc, atomic::AtomicU64},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 
 use crate::{
     config::{self, AffinityPrefix, Answers, OnAllDown},
-    geo::{Geo, Table},
+    geo::{Geo, Nearest, Table},
     protect::Protection,
     select::{maglev::Maglev, wrr::Sequence},
     types::{Admin, Family, Generation, Health, PoolId, RealserverId, Ttl, Weight},
@@ -100,6 +101,21 @@ pub struct Pool {
     pub min_ttl: Option<Ttl>,
     /// What it consists of.
     pub members: Members,
+    /// Who is not served here; `None` is nobody.
+    pub exclusion: Option<Exclusion>,
+    /// How long the redirector keeps a client by cookie; `None` does not.
+    pub sticky: Option<Duration>,
+}
+
+/// Clients that a pool does not serve.
+#[derive(Debug)]
+pub struct Exclusion {
+    /// Address to whether it is excluded: class 0 is not.
+    pub table: Arc<Table>,
+    /// The places, as configured, for explanations.
+    pub places: Box<str>,
+    /// Who serves them instead; `None` is nobody.
+    pub instead: Option<PoolId>,
 }
 
 /// What a pool consists of.
@@ -112,6 +128,34 @@ pub enum Members {
     Failover(Box<[PoolId]>),
     /// Pools in an order that depends on where the client is.
     Geo(GeoMembers),
+    /// Pools by their distance from the client.
+    Nearest(NearestPools),
+}
+
+/// Pools by their distance from the client.
+#[derive(Debug)]
+pub struct NearestPools {
+    /// The orders, and turns.
+    pub orders: Arc<Orders>,
+    /// In the order of the file, which the orders count in, each with its share among those that are as near.
+    pub pools: Box<[(PoolId, u64)]>,
+}
+
+/// Orders of members by distance, with a round robin for each group: clients of one place must not skew the order of another's.
+#[derive(Debug)]
+pub struct Orders {
+    /// Address to order.
+    pub nearest: Nearest,
+    /// By [`GroupId`](crate::geo::GroupId), then as [`Realservers::turns`]. They go on as long as the orders stay the same.
+    pub turns: Box<[[AtomicU64; 4]]>,
+}
+
+impl Orders {
+    /// No turn taken.
+    pub fn new(nearest: Nearest) -> Self {
+        let turns = (0..nearest.n_groups()).map(|_| Default::default()).collect();
+        Self { nearest, turns }
+    }
 }
 
 /// Lists of pools, and which client has which.
@@ -181,6 +225,8 @@ pub enum Policy {
     SourceHash(Arc<Maglev>),
     /// The order of the file.
     Failover,
+    /// By the distance from the client; members are counted as realservers are.
+    Nearest(Arc<Orders>),
 }
 
 /// The candidates for one kind of question.

@@ -5,6 +5,7 @@
 
 mod build;
 mod guard;
+pub mod place;
 pub mod saved;
 #[cfg(test)]
 mod tests;

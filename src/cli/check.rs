@@ -12,7 +12,7 @@ use crate::{
     dns,
     geo::Geo,
     protect::Secrets,
-    state::State,
+    state::{self, State},
     zone::directory,
 };
 
@@ -47,8 +47,9 @@ pub(super) fn check(path: &Path, prints_config: bool, as_json: bool) -> u8 {
 
 fn load(path: &Path) -> Result<Outcome, LoadError> {
     let (config, mut findings) = config::load(path)?;
-    if let Err(unusable) = Geo::load(&config.geo_databases) {
-        findings.extend(unusable);
+    match Geo::load(&config.geo_databases) {
+        Ok(geo) => findings.extend(state::place::check(&config, &geo)),
+        Err(unusable) => findings.extend(unusable),
     }
     if let Some(encrypted) = &config.dns.encrypted {
         match dns::Certificate::load(encrypted, Timestamp::now()) {
@@ -57,8 +58,10 @@ fn load(path: &Path) -> Result<Outcome, LoadError> {
         }
     }
     let secret_file = config.dns.cookies.as_ref().and_then(|cookies| cookies.secret_file.as_deref());
-    if let Some(Err(unusable)) = secret_file.map(Secrets::load) {
-        findings.extend(unusable);
+    for path in secret_file.into_iter().chain(config.redirect.cookie_secret_file.as_deref()) {
+        if let Err(unusable) = Secrets::load(path) {
+            findings.extend(unusable);
+        }
     }
     let (mut n_zones, mut n_records) = (0, 0);
     if let Some(zones) = &config.dns.zones {

@@ -6,8 +6,10 @@ use std::{
     ops::Range,
 };
 
-use super::{Answers, CheckKind, Config, Members, Policy, PoolIndex, PoolsPolicy, file::Places, reader::Reader};
-use crate::types::POOL_DEPTH_MAX;
+use super::{
+    Answers, CheckKind, Config, Members, OnExcluded, Policy, PoolIndex, PoolsPolicy, file::Places, reader::Reader,
+};
+use crate::{geo, types::POOL_DEPTH_MAX};
 
 /// Reports everything that does not fit together.
 pub(super) fn check(reader: &Reader<'_>, config: &Config, places: &Places) {
@@ -15,6 +17,7 @@ pub(super) fn check(reader: &Reader<'_>, config: &Config, places: &Places) {
     check_realserver_names(reader, config, places);
     check_probe_ports(reader, config, places);
     check_listeners(reader, config, places);
+    check_geo(reader, config, places);
     check_bound_addresses(reader, &[], &places.bound, false);
     check_bound_addresses(reader, &places.bound, &places.listener_binds, true);
     let is_of_dns = |(address, _): &&Bound| config.dns.listen.contains(address);
@@ -87,22 +90,24 @@ fn walk(
         let circle: Vec<&str> = path.iter().skip(at).chain([&pool]).map(name).collect();
         let span = places.pools.get(pool).cloned().unwrap_or(0..0);
         let error = reader.error(span, format!("pools go in a circle: `{}`", circle.join("` → `")));
-        reader.report(error.hint("take one of them out of the `members`, `geo` or `nets` of the one before it"));
+        let hint = "take one of them out of the `members`, `geo`, `nets` or `on_excluded` of the one before it";
+        reader.report(error.hint(hint));
         return Below::default();
     }
     if let Some(&below) = known.get(&pool) {
         return below;
     }
-    let Some(Members::Pools { members, .. }) = config.pools.get(pool).map(|pool| &pool.members) else {
+    let members = members_of(config, pool);
+    if members.is_empty() {
         return Below { depth: 1, ways: 1 };
-    };
+    }
     if path.len() >= WALK_DEPTH_MAX {
         return Below { depth: 1, ways: 1 };
     }
     path.push(pool);
     let mut below = Below::default();
     let mut most = Below::default();
-    for &member in members {
+    for member in members {
         let member = walk(reader, config, places, member, path, known);
         most = Below { depth: most.depth.max(member.depth), ways: most.ways.max(member.ways) };
         below.ways = below.ways.saturating_add(member.ways);
@@ -198,15 +203,58 @@ fn check_listeners(reader: &Reader<'_>, config: &Config, places: &Places) {
     }
 }
 
+/// The pools that `pool` may hand a client on to.
+fn members_of(config: &Config, pool: PoolIndex) -> Vec<PoolIndex> {
+    let Some(pool) = config.pools.get(pool) else { return Vec::new() };
+    let mut members = match &pool.members {
+        Members::Pools { members, .. } => members.clone(),
+        Members::Realservers { .. } => Vec::new(),
+    };
+    if let Some(OnExcluded::Pool(other)) = pool.exclusion.as_ref().map(|exclusion| exclusion.to) {
+        members.push(other);
+    }
+    members
+}
+
+/// What goes by places needs to know them, and not too many.
+fn check_geo(reader: &Reader<'_>, config: &Config, places: &Places) {
+    if config.geo_databases.is_empty() {
+        for (key, span) in &places.needing_geo {
+            let message = format!("`{key}` needs geo databases, and this file names none");
+            let hint = "add `[geoip]` with `databases = [ … ]`; nearest needs a city database, with coordinates";
+            reader.report(reader.error(span.clone(), message).hint(hint));
+        }
+    }
+    for (pool, span) in config.pools.iter().zip(&places.pools) {
+        let locations: Vec<Option<geo::Coordinates>> = match &pool.members {
+            Members::Realservers { policy: Policy::Nearest, realservers, .. } => {
+                realservers.iter().map(|realserver| realserver.location).collect()
+            }
+            Members::Pools { policy: PoolsPolicy::Nearest { .. }, members } => {
+                members.iter().map(|&member| config.pools.get(member)?.location).collect()
+            }
+            _ => continue,
+        };
+        let n_places = locations.iter().flatten().collect::<BTreeSet<_>>().len();
+        let message = if locations.len() > geo::MEMBERS_MAX {
+            format!("{} members are more than the {} of a nearest pool", locations.len(), geo::MEMBERS_MAX)
+        } else if n_places > geo::PLACES_MAX {
+            format!("the members are at {n_places} places, more than the {} of a nearest pool", geo::PLACES_MAX)
+        } else {
+            continue;
+        };
+        reader
+            .report(reader.error(span.clone(), message).hint("make a pool of each region, and a nearest one of these"));
+    }
+}
+
 /// `pool` and all that it may lead to, each once.
 fn collect_pools(config: &Config, pool: PoolIndex) -> BTreeSet<PoolIndex> {
     let mut found = BTreeSet::new();
     let mut to_visit = vec![pool];
     while let Some(pool) = to_visit.pop() {
-        if found.insert(pool)
-            && let Some(Members::Pools { members, .. }) = config.pools.get(pool).map(|pool| &pool.members)
-        {
-            to_visit.extend(members);
+        if found.insert(pool) {
+            to_visit.extend(members_of(config, pool));
         }
     }
     found

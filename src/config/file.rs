@@ -37,6 +37,8 @@ pub(super) struct Places {
     pub(super) pools: Vec<Range<usize>>,
     /// The `name` of each realserver of each pool, or its table.
     pub(super) realservers: Vec<Vec<Range<usize>>>,
+    /// What needs geo databases, with its name in backticks.
+    pub(super) needing_geo: Vec<(&'static str, Range<usize>)>,
     /// The value of `pool` of each listener.
     pub(super) listener_pools: Vec<Range<usize>>,
     /// The value of `scheduler` of each listener that has one.
@@ -79,7 +81,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, source: &Source) -> Config 
     }
     let keys = read_keys(named_entries(root, "tsig"), &folder);
     let dns = read_dns(root, &folder, &keys, &mut places);
-    let redirect = read_redirect(root, &mut places);
+    let redirect = read_redirect(root, &folder, &mut places);
     let control = read_control(root, &folder, &mut places);
     let geoip = root.get("geoip").and_then(|value| value.table("geoip"));
     let databases =
@@ -238,21 +240,24 @@ fn read_dns(root: Table<'_>, folder: &Path, keys: &[Arc<TsigKey>], places: &mut 
     }
 }
 
-fn read_redirect(root: Table<'_>, places: &mut Places) -> Redirect {
+fn read_redirect(root: Table<'_>, folder: &Path, places: &mut Places) -> Redirect {
     let Some(table) = root.get("redirect").and_then(|value| value.table("redirect")) else {
         return Redirect {
             listen: Vec::new(),
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
             idle_timeout: Duration::from_secs(30),
+            cookie_secret_file: None,
         };
     };
     let network = |value: Value<'_>| read_network(value, value.string()?);
+    let cookie_secret_file = table.get("cookie_secret_file").and_then(|value| value.string());
     Redirect {
         listen: read_listen(table, 80, places),
         trusted_proxies: table.get("trusted_proxies").and_then(|value| value.list(network)).unwrap_or_default(),
         max_connections: read_max_connections(table),
         idle_timeout: read_duration(table, "idle_timeout", Duration::from_secs(30)),
+        cookie_secret_file: cookie_secret_file.map(|path| folder.join(path)),
     }
 }
 

@@ -1,12 +1,13 @@
 //! The configuration as meant: checked, with every default filled in, free of serde and of text.
 //!
 //! [`load`] reads a file into a [`Config`] or into everything that is wrong with it. What an operator may write, key by key, is
-//! [`reference::KEYS`]; how it becomes this is `file`'s, `check`'s and `pool`'s; what must hold between its parts is `cross`'s.
+//! [`reference::KEYS`]; how it becomes this is `file`'s, `check`'s, `pool`'s and `place`'s; what must hold between its parts is `cross`'s.
 
 mod check;
 mod cross;
 mod encrypted;
 mod file;
+mod place;
 mod pool;
 mod print;
 mod protect;
@@ -170,6 +171,9 @@ pub struct Redirect {
     pub max_connections: usize,
     /// Longest wait for a request's head, also between two requests.
     pub idle_timeout: Duration,
+    /// One or two secrets that a set of redirectors shares, for the cookies of sticky pools; `None` draws one and keeps it in the state
+    /// directory.
+    pub cookie_secret_file: Option<PathBuf>,
 }
 
 /// `[control]`
@@ -268,6 +272,30 @@ pub struct Pool {
     /// Makes the TTL of answers follow the time in which health could next change them, no less than this. `None` leaves the zone's TTL; a
     /// pool of pools overrules its members.
     pub min_ttl: Option<Ttl>,
+    /// Where it is, for a nearest pool that it is a member of; `None` is where its first realserver of known place is.
+    pub location: Option<geo::Coordinates>,
+    /// Who is not served here; `None` is nobody.
+    pub exclusion: Option<Exclusion>,
+    /// How long the redirector keeps a client at its realserver by cookie; `None` does not.
+    pub sticky: Option<Duration>,
+}
+
+/// `exclude` and `on_excluded`: clients that a pool does not serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exclusion {
+    /// Where they are; at least one place, `default` is none.
+    pub places: Vec<geo::Key>,
+    /// What they get.
+    pub to: OnExcluded,
+}
+
+/// What an excluded client gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnExcluded {
+    /// REFUSED, 403, or a reset connection.
+    Refused,
+    /// What this pool gives.
+    Pool(PoolIndex),
 }
 
 /// What a pool consists of.
@@ -283,6 +311,8 @@ pub enum Members {
         check: Option<Arc<Check>>,
         /// What of a client's address is its affinity key.
         affinity_prefix: AffinityPrefix,
+        /// Whom a client of unknown place gets first if the policy is nearest, as indexes into `realservers`; none are all of them.
+        default: Vec<usize>,
     },
     /// Pools that are asked in order.
     Pools {
@@ -304,6 +334,8 @@ pub enum Policy {
     SourceHash,
     /// The order of the file.
     Failover,
+    /// By the distance from the client.
+    Nearest,
 }
 
 /// How pools are ordered.
@@ -319,6 +351,11 @@ pub enum PoolsPolicy {
         keys: Vec<(geo::Key, usize)>,
         /// Which list a network has; beats `keys`, longest prefix first.
         nets: Vec<(IpNet, usize)>,
+    },
+    /// By the distance from the client.
+    Nearest {
+        /// Who is asked for a client of unknown place, in order, before all others.
+        default: Vec<PoolIndex>,
     },
 }
 
@@ -356,6 +393,8 @@ pub struct Realserver {
     pub check_address: Option<IpAddr>,
     /// Port to probe instead.
     pub check_port: Option<u16>,
+    /// Where it is, for policy nearest; `None` is where the geo databases say that its address is.
+    pub location: Option<geo::Coordinates>,
 }
 
 impl Realserver {

@@ -1,12 +1,16 @@
 //! `[pools.NAME]` as written becomes a [`Pool`]: its realservers, or its members with the lists of a geo pool.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
 use super::{
     AffinityPrefix, Answers, Members, OnAllDown, Policy, Pool, PoolIndex, PoolsPolicy, Realserver,
-    file::{Context, Places, check_name, network},
+    file::{Context, Places, check_name, network, read_duration},
+    place::{read_default_pools, read_default_realservers, read_exclusion, read_location},
     reader::{Table, Value, Word},
 };
 use crate::{
@@ -18,6 +22,8 @@ use crate::{
 const REALSERVERS_MAX: usize = 4096;
 /// Addresses in a DNS answer that may be configured as a number; "all" is cut by the size of a message.
 const ANSWERS_MAX: u16 = 64;
+/// A browser that comes back after this is a new client.
+const STICKY_FOR: Duration = Duration::from_secs(3600);
 
 pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>, places: &mut Places) -> Pool {
     places.pools.push(word.span.clone());
@@ -31,6 +37,9 @@ pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>
         on_all_down: None,
         max_leave: 100,
         min_ttl: None,
+        location: None,
+        exclusion: None,
+        sticky: None,
     };
     let Some(table) = value.table("pools.NAME") else { return pool };
     let is_of_pools = ["members", "geo", "nets"].iter().any(|key| table.get(key).is_some());
@@ -58,7 +67,7 @@ pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>
                     );
                 }
             }
-            read_members(context, table)
+            read_members(context, table, places)
         }
     };
     let is_leaf = matches!(members, Members::Realservers { .. });
@@ -85,7 +94,23 @@ pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>
             .and_then(|value| read_percentage(value, 1))
             .unwrap_or(100),
         min_ttl: table.get("min_ttl").and_then(read_ttl),
+        location: table.get("location").and_then(read_location),
+        exclusion: read_exclusion(context, table, places),
+        sticky: read_sticky(table),
         ..pool
+    }
+}
+
+/// How long the redirector keeps a client.
+fn read_sticky(table: Table<'_>) -> Option<Duration> {
+    let sticky = table.get("sticky").map(|value| value.choice(&[("cookie", Some(true)), ("off", Some(false))]));
+    match (sticky, table.get("sticky_for")) {
+        (Some(Some(true)), _) => Some(read_duration(table, "sticky_for", STICKY_FOR)),
+        (None | Some(Some(false)), Some(value)) => {
+            value.reject("nobody is kept here", "add `sticky = \"cookie\"`");
+            None
+        }
+        _ => None,
     }
 }
 
@@ -128,8 +153,8 @@ fn read_realservers(context: &Context<'_>, table: Table<'_>, realservers: Value<
         ("random", Some(Some(Policy::Random))),
         ("source-hash", Some(Some(Policy::SourceHash))),
         ("failover", Some(Some(Policy::Failover))),
+        ("nearest", Some(Some(Policy::Nearest))),
         ("geo", Some(None)),
-        ("nearest", None),
     ];
     let policy = table.get("policy").map_or(Some(Policy::Wrr), |value| {
         let policy = value.choice(&policies)?;
@@ -160,12 +185,23 @@ fn read_realservers(context: &Context<'_>, table: Table<'_>, realservers: Value<
         value.and_then(|value| value.integer(1..=most)).unwrap_or(default)
     };
     let default = AffinityPrefix::default();
+    if policy == Some(Policy::Nearest) {
+        places.needing_geo.extend(table.get("policy").map(|value| ("policy = \"nearest\"", value.span())));
+    } else if let Some(value) = table.get("default") {
+        reject_default(value);
+    }
     Members::Realservers {
+        default: read_default_realservers(table, &all),
         policy: policy.unwrap_or(Policy::Wrr),
         realservers: all,
         check,
         affinity_prefix: AffinityPrefix { v4: bits("v4", 32, default.v4), v6: bits("v6", 128, default.v6) },
     }
+}
+
+fn reject_default(value: Value<'_>) {
+    let hint = "for policy `geo` it stands in the table `geo`; other policies do not ask where a client is";
+    value.reject("`default` belongs to policy `nearest`", hint);
 }
 
 fn read_realserver(value: Value<'_>) -> Option<Realserver> {
@@ -187,6 +223,7 @@ fn read_realserver(value: Value<'_>) -> Option<Realserver> {
         url: table.get("url").and_then(read_url),
         check_address: table.get("check_address").and_then(|value| value.address()),
         check_port: port("check_port"),
+        location: table.get("location").and_then(read_location),
     };
     // Reported above; it is read to its end first, so that all its mistakes are told.
     name.map(|_| realserver)
@@ -265,7 +302,7 @@ fn is_authority(text: &str) -> bool {
     is_host && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
-fn read_members(context: &Context<'_>, table: Table<'_>) -> Members {
+fn read_members(context: &Context<'_>, table: Table<'_>, places: &mut Places) -> Members {
     let listed = table.get("members").and_then(|value| {
         let members = value.list(|element| Some((context.pool(element)?, element)))?;
         if value.is_empty_list() {
@@ -281,34 +318,52 @@ fn read_members(context: &Context<'_>, table: Table<'_>) -> Members {
     let is_geo = table.get("geo").is_some() || table.get("nets").is_some();
     let of_realservers = |name| (name, Some(None));
     let policies = [
-        ("failover", Some(Some(false))),
-        ("geo", Some(Some(true))),
+        ("failover", Some(Some(Kind::Failover))),
+        ("geo", Some(Some(Kind::Geo))),
+        ("nearest", Some(Some(Kind::Nearest))),
         of_realservers("wrr"),
         of_realservers("random"),
         of_realservers("source-hash"),
-        ("nearest", None),
     ];
-    let policy = table.get("policy").map_or(Some(is_geo), |value| {
+    let unsaid = if is_geo { Kind::Geo } else { Kind::Failover };
+    let policy = table.get("policy").map_or(Some(unsaid), |value| {
         let policy = value.choice(&policies)?;
         match policy {
-            None => {
-                value.reject("this policy orders realservers, not pools", "for pools there are `failover` and `geo`")
-            }
-            Some(false) if is_geo => {
+            None => value.reject(
+                "this policy orders realservers, not pools",
+                "for pools there are `failover`, `geo` and `nearest`",
+            ),
+            Some(Kind::Failover | Kind::Nearest) if is_geo => {
                 value.reject("`geo` and `nets` need `policy = \"geo\"`", "change the policy, or remove them")
             }
-            Some(true) if !is_geo => {
+            Some(Kind::Geo) if !is_geo => {
                 value.reject("policy `geo` needs a table `geo` or `nets`", "such as `geo = { default = [ … ] }`")
             }
+            Some(Kind::Nearest) => places.needing_geo.push(("policy = \"nearest\"", value.span())),
             Some(_) => {}
         }
         policy
     });
-    if policy == Some(true) && is_geo {
-        read_geo(context, table, listed)
-    } else {
-        Members::Pools { members: listed.unwrap_or_default(), policy: PoolsPolicy::Failover }
+    if let Some(value) = table.get("default").filter(|_| policy.is_some_and(|policy| policy != Kind::Nearest)) {
+        reject_default(value);
     }
+    match policy {
+        Some(Kind::Geo) if is_geo => read_geo(context, table, listed),
+        Some(Kind::Nearest) => {
+            let members = listed.unwrap_or_default();
+            let default = read_default_pools(context, table, &members);
+            Members::Pools { members, policy: PoolsPolicy::Nearest { default } }
+        }
+        _ => Members::Pools { members: listed.unwrap_or_default(), policy: PoolsPolicy::Failover },
+    }
+}
+
+/// The policies of pools of pools.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Failover,
+    Geo,
+    Nearest,
 }
 
 /// The ordered lists of a geo pool; equal ones become one, so that neighbours that are treated alike can be merged.

@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    Answers, Check, CheckKind, Config, Dns, HttpCheck, Listener, Members, OnAllDown, Policy, Pool, PoolIndex,
-    PoolsPolicy, Realserver, TsigKey,
+    Answers, Check, CheckKind, Config, Dns, HttpCheck, Listener, Members, OnAllDown, OnExcluded, Policy, Pool,
+    PoolIndex, PoolsPolicy, Realserver, TsigKey,
 };
 use crate::types::format_duration;
 
@@ -50,6 +50,10 @@ pub fn print(config: &Config) -> String {
     page.strings("trusted_proxies", &config.redirect.trusted_proxies);
     page.bare("max_connections", config.redirect.max_connections);
     page.duration("idle_timeout", config.redirect.idle_timeout);
+    match &config.redirect.cookie_secret_file {
+        Some(path) => page.string("cookie_secret_file", path.display()),
+        None => page.comment("cookie_secret_file: a secret kept in the state directory"),
+    }
     page.table("control");
     page.string("socket", config.control.socket.display());
     page.string("listen", config.control.listen.map_or("off".to_owned(), |address| address.to_string()));
@@ -201,8 +205,25 @@ fn print_pool(page: &mut Page, config: &Config, pool: &Pool) {
         Some(ttl) => page.duration("min_ttl", Duration::from_secs(ttl.get().into())),
         None => page.comment("min_ttl: none, TTLs are the zone's"),
     }
+    if let Some(location) = pool.location {
+        page.bare("location", format_args!("[{location}]"));
+    }
+    if let Some(exclusion) = &pool.exclusion {
+        page.strings("exclude", &exclusion.places);
+        match &exclusion.to {
+            OnExcluded::Refused => page.string("on_excluded", "refused"),
+            OnExcluded::Pool(pool) => page.string("on_excluded", name(pool)),
+        }
+    }
+    match pool.sticky {
+        Some(sticky_for) => {
+            page.string("sticky", "cookie");
+            page.duration("sticky_for", sticky_for);
+        }
+        None => page.string("sticky", "off"),
+    }
     match &pool.members {
-        Members::Realservers { policy, realservers, check, affinity_prefix } => {
+        Members::Realservers { policy, realservers, check, affinity_prefix, default } => {
             page.string("policy", policy_name(*policy));
             page.string("min_healthy", format_args!("{}%", pool.min_healthy));
             page.string("max_leave", format_args!("{}%", pool.max_leave));
@@ -214,6 +235,10 @@ fn print_pool(page: &mut Page, config: &Config, pool: &Pool) {
                 "affinity_prefix",
                 format_args!("{{ v4 = {}, v6 = {} }}", affinity_prefix.v4, affinity_prefix.v6),
             );
+            if !default.is_empty() {
+                let names = default.iter().filter_map(|&index| realservers.get(index));
+                page.strings("default", names.map(|realserver| &realserver.name));
+            }
             page.bare("realservers", "[");
             for realserver in realservers {
                 let _ = writeln!(page.text, "  {},", realserver_table(realserver));
@@ -222,7 +247,14 @@ fn print_pool(page: &mut Page, config: &Config, pool: &Pool) {
         }
         Members::Pools { members, policy } => {
             page.strings("members", names(members));
-            let PoolsPolicy::Geo { lists, keys, nets } = policy else { return page.string("policy", "failover") };
+            let (lists, keys, nets) = match policy {
+                PoolsPolicy::Failover => return page.string("policy", "failover"),
+                PoolsPolicy::Nearest { default } => {
+                    page.string("policy", "nearest");
+                    return page.strings("default", names(default));
+                }
+                PoolsPolicy::Geo { lists, keys, nets } => (lists, keys, nets),
+            };
             let list = |index: &usize| names(lists.get(*index).map_or(&[], |list| list));
             page.string("policy", "geo");
             page.table(format_args!("pools.{}.geo", pool.name));
@@ -249,6 +281,7 @@ fn realserver_table(realserver: &Realserver) -> String {
     fields.extend(realserver.url.as_ref().map(|url| format!("url = {}", quote(url))));
     fields.extend(realserver.check_address.map(|address| format!("check_address = {}", quote(address))));
     fields.extend(realserver.check_port.map(|port| format!("check_port = {port}")));
+    fields.extend(realserver.location.map(|location| format!("location = [{location}]")));
     format!("{{ {} }}", fields.join(", "))
 }
 
@@ -274,5 +307,6 @@ fn policy_name(policy: Policy) -> &'static str {
         Policy::Random => "random",
         Policy::SourceHash => "source-hash",
         Policy::Failover => "failover",
+        Policy::Nearest => "nearest",
     }
 }

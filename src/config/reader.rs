@@ -343,6 +343,19 @@ impl<'r> Value<'r> {
         }
     }
 
+    /// A number of degrees, whole or not.
+    pub(super) fn degrees(&self) -> Option<f64> {
+        let float = self.value.get_ref().as_float().and_then(|float| float.as_str().parse().ok());
+        #[expect(clippy::cast_precision_loss, reason = "what is beyond 2^53 is beyond 180 as well")]
+        let whole = || self.number().map(|number| number as f64);
+        float.or_else(whole).or_else(|| self.reject_type("a number of degrees"))
+    }
+
+    /// How many elements a list has.
+    pub(super) fn n_elements(&self) -> Option<usize> {
+        self.value.get_ref().as_array().map(|elements| elements.len())
+    }
+
     pub(super) fn is_list(&self) -> bool {
         self.value.get_ref().is_array()
     }

@@ -4,6 +4,7 @@ mod encrypted;
 mod generated;
 mod mistakes;
 mod mistakes_in_pools;
+mod places;
 mod protect;
 
 use std::path::Path;

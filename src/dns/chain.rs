@@ -199,6 +199,11 @@ impl<'s> Walk<'s, '_, '_> {
             // Who is back up should not wait for a negative answer longer than for a positive one.
             WhenEmpty::Nothing => self.no_data(served, ttl),
             WhenEmpty::Servfail => self.fail(),
+            WhenEmpty::Refused => {
+                self.fail();
+                self.answer.rcode = Rcode::Refused;
+                self.answer.kind = Kind::Refused;
+            }
         }
     }
 

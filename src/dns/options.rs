@@ -38,7 +38,7 @@ pub struct Options {
 pub enum ExtendedError {
     /// 20: no zone here has the name.
     NotAuthoritative,
-    /// 18: zone transfer is not for everybody.
+    /// 18: zone transfer is not for everybody, nor is a pool that excludes clients.
     Prohibited,
     /// 0 with a text: nobody in the pool is up. The answer is a guess, or SERVFAIL if the pool prefers that. None of the registered codes is
     /// about this: 3, Stale Answer, is a resolver's about its cache.

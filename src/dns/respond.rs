@@ -189,7 +189,7 @@ fn extended_error(answer: &Answer<'_>, query: &Query<'_>) -> Option<ExtendedErro
         Kind::ServFail => Some(ExtendedError::NobodyUp),
         Kind::Pool if answer.is_degraded() => Some(ExtendedError::NobodyUp),
         Kind::Refused if !matches!(query.qclass, CLASS_IN | CLASS_ANY) => None,
-        Kind::Refused if matches!(query.qtype, AXFR | IXFR) => Some(ExtendedError::Prohibited),
+        Kind::Refused if matches!(query.qtype, AXFR | IXFR) || answer.pool.is_some() => Some(ExtendedError::Prohibited),
         Kind::Refused => Some(ExtendedError::NotAuthoritative),
         _ => None,
     }

@@ -118,7 +118,11 @@ fn protection(dns: &config::Dns) -> Protection {
     let cookies =
         |cookies: &config::Cookies| Cookies { secrets: Secrets::new(secret, None), are_required: cookies.are_required };
     let limit = |settings: &config::RateLimit| Arc::new(RateLimit::new(settings.clone(), [7; 16]));
-    Protection { cookies: dns.cookies.as_ref().map(cookies), rate_limit: dns.rate_limit.as_ref().map(limit) }
+    Protection {
+        cookies: dns.cookies.as_ref().map(cookies),
+        rate_limit: dns.rate_limit.as_ref().map(limit),
+        sealer: None,
+    }
 }
 
 /// A query in words: name, type, and what dig has flags for.

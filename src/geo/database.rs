@@ -1,7 +1,7 @@
 //! Reads one MMDB file into ranges of locations.
 //!
-//! Knows the layouts of MaxMind (GeoLite2, GeoIP2) and DB-IP (nested: `country.iso_code`), and of ip-location-db and IPinfo (flat:
-//! `country_code`, `asn`). A field it does not know, or finds in another shape, counts as missing; a file that is not sound is refused
+//! Knows the layouts of MaxMind (GeoLite2, GeoIP2) and DB-IP (nested: `country.iso_code`, `location.latitude`), and of ip-location-db and
+//! IPinfo (flat: `country_code`, `latitude`, `asn`). A field it does not know, or finds in another shape, counts as missing; a file that is not sound is refused
 //! as a whole, and no file, however mangled, makes this panic or run on.
 
 use std::{
@@ -17,6 +17,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
     codes::{Continent, CountryCode, SubdivisionCode},
+    coordinates::Coordinates,
     location::{Location, LocationId, Locations},
     ranges::Ranges,
 };
@@ -149,6 +150,16 @@ struct Record<'a> {
     asn: Value<'a>,
     #[serde(borrow)]
     traits: Value<'a>,
+    #[serde(borrow)]
+    location: Value<'a>,
+    #[serde(borrow)]
+    latitude: Value<'a>,
+    #[serde(borrow)]
+    longitude: Value<'a>,
+    #[serde(borrow)]
+    lat: Value<'a>,
+    #[serde(borrow)]
+    lng: Value<'a>,
 }
 
 /// What may stand in a field.
@@ -156,6 +167,7 @@ struct Record<'a> {
 #[serde(untagged)]
 enum Value<'a> {
     Number(u32),
+    Real(f64),
     Text(&'a str),
     List(#[serde(borrow)] Vec<Code<'a>>),
     Map(#[serde(borrow)] Code<'a>),
@@ -173,6 +185,8 @@ struct Code<'a> {
     #[serde(borrow)]
     iso_code: Option<&'a str>,
     autonomous_system_number: Option<u32>,
+    latitude: Option<f64>,
+    longitude: Option<f64>,
 }
 
 impl<'a> Value<'a> {
@@ -181,7 +195,7 @@ impl<'a> Value<'a> {
             Self::Text(text) => Some(text),
             Self::Map(map) => map.iso_code.or(map.code),
             Self::List(list) => list.first().and_then(|first| first.iso_code),
-            Self::Number(_) | Self::Other(_) | Self::Missing => None,
+            Self::Number(_) | Self::Real(_) | Self::Other(_) | Self::Missing => None,
         }
     }
 
@@ -190,9 +204,18 @@ impl<'a> Value<'a> {
             Self::Number(number) => Some(*number),
             Self::Text(text) => text.strip_prefix("AS").unwrap_or(text).parse().ok(),
             Self::Map(map) => map.autonomous_system_number,
-            Self::List(_) | Self::Other(_) | Self::Missing => None,
+            Self::Real(_) | Self::List(_) | Self::Other(_) | Self::Missing => None,
         }
         .filter(|&number| number != 0)
+    }
+
+    fn degrees(&self) -> Option<f64> {
+        match self {
+            Self::Number(number) => Some(f64::from(*number)),
+            Self::Real(number) => Some(*number),
+            Self::Text(text) => text.parse().ok(),
+            Self::Map(_) | Self::List(_) | Self::Other(_) | Self::Missing => None,
+        }
     }
 }
 
@@ -206,7 +229,20 @@ impl Record<'_> {
             country,
             subdivision: country.and_then(|_| SubdivisionCode::new(self.subdivisions.code()?)),
             asn: [&self.autonomous_system_number, &self.asn, &self.traits].into_iter().find_map(|value| value.asn()),
+            coordinates: self.coordinates(),
         }
+    }
+
+    /// Both of them, and not the place that stands for none.
+    fn coordinates(&self) -> Option<Coordinates> {
+        let nested = match &self.location {
+            Value::Map(map) => map.latitude.zip(map.longitude),
+            _ => None,
+        };
+        let flat = [(&self.latitude, &self.longitude), (&self.lat, &self.lng)];
+        let flat = || flat.iter().find_map(|(latitude, longitude)| latitude.degrees().zip(longitude.degrees()));
+        let (latitude, longitude) = nested.or_else(flat)?;
+        Coordinates::new(latitude, longitude).filter(|coordinates| !coordinates.is_null_island())
     }
 }
 
@@ -216,7 +252,7 @@ mod tests {
 
     use super::super::mmdb::{
         Branch,
-        Value::{self as Field, Double, List, Number, Text},
+        Value::{self as Field, Double, Float, List, Number, Short, Text},
         Writer, map,
     };
     use super::*;
@@ -256,7 +292,7 @@ mod tests {
                 ("registered_country", map([("iso_code", Text("DE")), ("names", names("Germany"))])),
                 ("subdivisions", List(vec![map([("iso_code", Text("CA"))]), map([("iso_code", Text("075"))])])),
             ]),
-            "north-america, US-CA",
+            "north-america, US-CA (37.8, -122.4)",
         );
         check(
             map([("autonomous_system_number", Number(64500)), ("autonomous_system_organization", Text("Example"))]),
@@ -286,9 +322,10 @@ mod tests {
                 ("city", Text("Cape Town")),
                 ("country_code", Text("ZA")),
                 ("latitude", Double(-33.9)),
+                ("longitude", Double(18.4)),
                 ("state1", Text("Western Cape")),
             ]),
-            "africa, ZA",
+            "africa, ZA (-33.9, 18.4)",
         );
         check(map([("autonomous_system_number", Number(64500))]), "AS64500");
         check(
@@ -312,6 +349,24 @@ mod tests {
         );
         check(map([("country", map([("iso_code", Text("TR"))]))]), "asia, TR");
         check(map([("continent", map([("code", Text("EU"))]))]), "europe");
+    }
+
+    #[test]
+    fn coordinates_come_in_pairs_and_not_from_null_island() {
+        let nested = |fields| map([("location", Field::Map(fields))]);
+        check(nested(vec![("latitude", Double(52.3676)), ("longitude", Double(4.9041))]), "(52.3676, 4.9041)");
+        check(nested(vec![("latitude", Double(0.0)), ("longitude", Double(4.9))]), "(0, 4.9)");
+        check(nested(vec![("latitude", Double(52.4))]), "unknown");
+        check(nested(vec![("longitude", Double(4.9))]), "unknown");
+        check(nested(vec![("latitude", Double(0.0)), ("longitude", Double(0.0))]), "unknown");
+        check(nested(vec![("latitude", Double(91.0)), ("longitude", Double(4.9))]), "unknown");
+        check(nested(vec![("latitude", Double(f64::NAN)), ("longitude", Double(4.9))]), "unknown");
+        check(nested(vec![("accuracy_radius", Short(1000))]), "unknown");
+        check(map([("latitude", Text("52.4")), ("longitude", Text("4.9"))]), "(52.4, 4.9)");
+        check(map([("lat", Text("52.4")), ("lng", Text("-4.9")), ("country", Text("NL"))]), "europe, NL (52.4, -4.9)");
+        check(map([("latitude", Float(52.5)), ("longitude", Number(4))]), "(52.5, 4)");
+        check(map([("latitude", Text("north")), ("longitude", Text("4.9"))]), "unknown");
+        check(map([("country_code", Text("NL")), ("latitude", Text("")), ("longitude", Text(""))]), "europe, NL");
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, fmt};
 
-use super::codes::{Continent, CountryCode, SubdivisionCode};
+use super::{
+    codes::{Continent, CountryCode, SubdivisionCode},
+    coordinates::Coordinates,
+};
 
 /// What the databases say of an address; every field may be missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -15,10 +18,12 @@ pub struct Location {
     pub subdivision: Option<SubdivisionCode>,
     /// Autonomous system number.
     pub asn: Option<u32>,
+    /// In the same country, as far as that is known. Never guessed from a country or a continent.
+    pub coordinates: Option<Coordinates>,
 }
 
 impl Location {
-    /// `self`, with what it lacks from `later`. A subdivision is taken only into its own country.
+    /// `self`, with what it lacks from `later`. A subdivision is taken only into its own country, and coordinates not into another one.
     pub(super) fn or(self, later: Self) -> Self {
         let country = self.country.or(later.country);
         let is_same_country = country == later.country;
@@ -27,11 +32,12 @@ impl Location {
             country,
             subdivision: self.subdivision.or(later.subdivision.filter(|_| is_same_country)),
             asn: self.asn.or(later.asn),
+            coordinates: self.coordinates.or(later.coordinates.filter(|_| is_same_country || later.country.is_none())),
         }
     }
 }
 
-/// From the widest to the narrowest, such as `north-america, US-CA, AS64500`; `unknown` if every field is missing.
+/// From the widest to the narrowest, such as `north-america, US-CA, AS64500 (37.8, -122.4)`; `unknown` if every field is missing.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::with_capacity(3);
@@ -41,8 +47,13 @@ impl fmt::Display for Location {
             None => country.to_string(),
         }));
         parts.extend(self.asn.map(|asn| format!("AS{asn}")));
-        f.write_str(if parts.is_empty() { "unknown" } else { "" })?;
-        f.write_str(&parts.join(", "))
+        f.write_str(if parts.is_empty() && self.coordinates.is_none() { "unknown" } else { "" })?;
+        f.write_str(&parts.join(", "))?;
+        match self.coordinates {
+            Some(coordinates) if parts.is_empty() => write!(f, "({coordinates})"),
+            Some(coordinates) => write!(f, " ({coordinates})"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -129,7 +140,7 @@ mod tests {
     fn location(country: &str, subdivision: &str, asn: Option<u32>) -> Location {
         let country = CountryCode::new(country);
         let continent = country.map(CountryCode::continent);
-        Location { continent, country, subdivision: SubdivisionCode::new(subdivision), asn }
+        Location { continent, country, subdivision: SubdivisionCode::new(subdivision), asn, coordinates: None }
     }
 
     #[test]
@@ -145,9 +156,25 @@ mod tests {
     }
 
     #[test]
+    fn coordinates_in_another_country_are_not_taken() {
+        let coordinates = Coordinates::new(52.5, 13.4);
+        let in_country = |country| Location { coordinates, ..location(country, "", None) };
+        assert_eq!(location("US", "", None).or(in_country("DE")).coordinates, None);
+        assert_eq!(location("DE", "", None).or(in_country("DE")).coordinates, coordinates);
+        assert_eq!(location("", "", None).or(in_country("DE")).coordinates, coordinates);
+        assert_eq!(location("DE", "", None).or(in_country("")).coordinates, coordinates, "nothing speaks against it");
+    }
+
+    #[test]
     fn shows_widest_first() {
         assert_eq!(location("US", "CA", Some(64500)).to_string(), "north-america, US-CA, AS64500");
         assert_eq!(location("", "", Some(64500)).to_string(), "AS64500");
         assert_eq!(Location::default().to_string(), "unknown");
+        let coordinates = Coordinates::new(37.8, -122.4);
+        assert_eq!(
+            Location { coordinates, ..location("US", "CA", None) }.to_string(),
+            "north-america, US-CA (37.8, -122.4)"
+        );
+        assert_eq!(Location { coordinates, ..Location::default() }.to_string(), "(37.8, -122.4)");
     }
 }

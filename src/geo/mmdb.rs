@@ -13,6 +13,7 @@ pub(super) enum Value {
     Number(u32),
     Long(u64),
     Double(f64),
+    Float(f32),
     List(Vec<Value>),
     Map(Vec<(&'static str, Value)>),
 }
@@ -158,6 +159,10 @@ fn encode(value: &Value, bytes: &mut Vec<u8>) {
         }
         Value::Double(number) => {
             head(3, 8);
+            bytes.extend(number.to_be_bytes());
+        }
+        Value::Float(number) => {
+            head(15, 4);
             bytes.extend(number.to_be_bytes());
         }
         Value::Short(number) => {

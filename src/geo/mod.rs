@@ -1,15 +1,17 @@
 //! Geo: from an address to what a geo pool does with it.
 //!
 //! Databases (MMDB files) are read once into [`Geo`], one sorted list of ranges a family; each geo pool compiles that and its own
-//! [`Rules`] into a [`Table`], which answers with a [`Class`] and the shortest prefix it holds for. What a class stands for is the
-//! pool's business: nothing here knows pools, realservers or DNS. Nothing is read from disk after [`Geo::load`].
+//! [`Rules`] into a [`Table`], which answers with a [`Class`] and the shortest prefix it holds for; each nearest pool compiles it into
+//! [`Nearest`], whose classes are orders. What a class stands for is the pool's business: nothing here knows pools, realservers or DNS. Nothing is read from disk after [`Geo::load`].
 
 mod codes;
+mod coordinates;
 mod database;
 mod key;
 mod location;
 #[cfg(test)]
 mod mmdb;
+mod nearest;
 mod ranges;
 mod table;
 
@@ -19,8 +21,10 @@ use std::{
 };
 
 pub use codes::{Continent, CountryCode, SubdivisionCode};
+pub use coordinates::Coordinates;
 pub use key::{Key, KeyError};
 pub use location::Location;
+pub use nearest::{GroupId, MEMBERS_MAX, Nearest, PLACES_MAX};
 pub use table::{Class, Rule, Rules, Table};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -79,6 +83,24 @@ impl Geo {
             }
         }
         if errors.has_errors() { Err(errors) } else { Ok(geo) }
+    }
+
+    /// What a database with these networks would make, for tests; of two that overlap the first counts where it began first.
+    #[cfg(test)]
+    pub(crate) fn from_networks(networks: impl IntoIterator<Item = (ipnet::IpNet, Location)>) -> Self {
+        let mut locations = Locations::new();
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (net, location) in networks {
+            let id = locations.intern(location);
+            match net {
+                ipnet::IpNet::V4(net) => v4.push((net.network().to_bits(), net.broadcast().to_bits(), id)),
+                ipnet::IpNet::V6(net) => v6.push((net.network().to_bits(), net.broadcast().to_bits(), id)),
+            }
+        }
+        v4.sort_by_key(|&(first, ..)| first);
+        v6.sort_by_key(|&(first, ..)| first);
+        let v4 = Ranges::from_stretches(LocationId::NOWHERE, v4);
+        Self { v4, v6: Ranges::from_stretches(LocationId::NOWHERE, v6), locations, databases: Vec::new() }
     }
 
     fn add(&mut self, path: &Path, contents: database::Contents) {
@@ -194,7 +216,7 @@ mod tests {
                 }
             };
             let (class, length) = table.lookup(address);
-            assert_eq!(usize::from(class.0), class_of(address), "{address}");
+            assert_eq!(class.0 as usize, class_of(address), "{address}");
             let within = ipnet::IpNet::new(address, length).expect("length in range");
             for other in [within.network(), within.broadcast()] {
                 assert_eq!(table.lookup(other), (class, length), "{other} within {within}");
@@ -290,6 +312,37 @@ mod tests {
             ("2001:db8::1", 4, 32),
         ] {
             assert_eq!(table.lookup(address.parse().expect(address)), (Class(class), length), "{address}");
+        }
+    }
+
+    #[test]
+    fn every_rung_of_the_precedence_beats_those_below_it() {
+        let place = map([
+            ("continent", map([("code", Text("NA"))])),
+            ("country", map([("iso_code", Text("US"))])),
+            ("subdivisions", List(vec![map([("iso_code", Text("CA"))])])),
+            ("autonomous_system_number", Number(64500)),
+        ]);
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("all.mmdb");
+        fs::write(&path, Writer::new(6, &[("192.0.2.0/24", place)]).bytes()).expect("written");
+        let geo = Geo::load(&[path]).expect("sound");
+        // From the lowest to the highest, each with a class of its own; a shorter net is a rung below a longer one.
+        let rungs =
+            ["default", "north-america", "US", "US-CA", "AS64500", "192.0.0.0/16", "192.0.2.0/25", "192.0.2.7/32"];
+        for n_rungs in 1..=rungs.len() {
+            let mut rules = Rules { keys: Vec::new(), nets: Vec::new(), default: Class(99) };
+            // In an order that must not matter.
+            for (rung, class) in rungs.iter().zip(0..).take(n_rungs).collect::<Vec<_>>().into_iter().rev() {
+                match rung.parse() {
+                    Ok(net) => rules.nets.push((net, Class(class))),
+                    Err(_) => rules.keys.push((rung.parse().expect(rung), Class(class))),
+                }
+            }
+            let highest = Class(u32::try_from(n_rungs).expect("few") - 1);
+            let address = "192.0.2.7".parse().expect("address");
+            assert_eq!(Table::compile(&geo, &rules).lookup(address).0, highest, "{:?}", &rungs[..n_rungs]);
+            assert_eq!(rules.explain(&geo, address).0, highest);
         }
     }
 

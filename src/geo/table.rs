@@ -17,7 +17,7 @@ use crate::types::Family;
 
 /// Index into a geo pool's ordered lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Class(pub u16);
+pub struct Class(pub u32);
 
 /// What a geo pool's configuration says. Of two rules with the same key or network the first counts.
 #[derive(Clone, Debug)]
@@ -86,16 +86,26 @@ impl Table {
             let rule = keys_of(*location).find_map(|key| by_key.get(&key).copied());
             rule.unwrap_or(rules.default)
         };
+        Self::compile_by(geo, &rules.nets, rules.default, class_of)
+    }
+
+    /// The same with a class for each location, however it is found.
+    pub(super) fn compile_by(
+        geo: &Geo,
+        nets: &[(IpNet, Class)],
+        default: Class,
+        class_of: impl FnMut(&Location) -> Class,
+    ) -> Self {
         let by_location = geo.locations.map(class_of);
 
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for (net, class) in first_of_each(rules.nets.iter().map(|&(net, class)| (net.trunc(), class))) {
+        for (net, class) in first_of_each(nets.iter().map(|&(net, class)| (net.trunc(), class))) {
             match net {
                 IpNet::V4(net) => v4.push((net.network().to_bits(), net.broadcast().to_bits(), class)),
                 IpNet::V6(net) => v6.push((net.network().to_bits(), net.broadcast().to_bits(), class)),
             }
         }
-        let decide = |location, net: Option<Class>| net.or(by_location.get(location)).unwrap_or(rules.default);
+        let decide = |location, net: Option<Class>| net.or(by_location.get(location)).unwrap_or(default);
         Self { v4: Sorted::new(geo.v4.zip(&flatten(v4), decide)), v6: Sorted::new(geo.v6.zip(&flatten(v6), decide)) }
     }
 
@@ -299,7 +309,6 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::location::{LocationId, Locations};
     use super::*;
 
     /// Few enough that rules and locations meet, with two continents, two countries of one of them, and a subdivision code twice.
@@ -310,7 +319,13 @@ mod tests {
         (country, subdivision, asn).prop_map(|(country, subdivision, asn)| {
             let country = super::super::CountryCode::new(country);
             let subdivision = country.and_then(|_| super::super::SubdivisionCode::new(subdivision));
-            Location { continent: country.map(|country| country.continent()), country, subdivision, asn }
+            Location {
+                continent: country.map(|country| country.continent()),
+                country,
+                subdivision,
+                asn,
+                coordinates: None,
+            }
         })
     }
 
@@ -365,25 +380,11 @@ mod tests {
     }
 
     fn geo() -> impl Strategy<Value = Geo> {
-        prop::collection::vec((net(), location()), 0..24).prop_map(|networks| {
-            let mut locations = Locations::new();
-            let (mut v4, mut v6) = (Vec::new(), Vec::new());
-            for (net, location) in networks {
-                let id = locations.intern(location);
-                match net {
-                    IpNet::V4(net) => v4.push((net.network().to_bits(), net.broadcast().to_bits(), id)),
-                    IpNet::V6(net) => v6.push((net.network().to_bits(), net.broadcast().to_bits(), id)),
-                }
-            }
-            v4.sort_by_key(|&(first, ..)| first);
-            v6.sort_by_key(|&(first, ..)| first);
-            let v4 = Ranges::from_stretches(LocationId::NOWHERE, v4);
-            Geo { v4, v6: Ranges::from_stretches(LocationId::NOWHERE, v6), locations, databases: Vec::new() }
-        })
+        prop::collection::vec((net(), location()), 0..24).prop_map(Geo::from_networks)
     }
 
     fn rules() -> impl Strategy<Value = Rules> {
-        let class = || (0u16..4).prop_map(Class);
+        let class = || (0u32..4).prop_map(Class);
         let keys = prop::collection::vec((key(), class()), 0..6);
         let nets = prop::collection::vec((net(), class()), 0..10);
         (keys, nets, class()).prop_map(|(keys, nets, default)| Rules { keys, nets, default })
@@ -452,7 +453,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(256))]
+        #![proptest_config(ProptestConfig::with_cases(2000))]
 
         #[test]
         fn lookup_is_the_rules_read_word_by_word(geo in geo(), rules in rules(), family in family(), points in prop::collection::vec(point(), 8)) {
@@ -486,9 +487,9 @@ mod tests {
 
         #[test]
         fn index_finds_what_a_search_finds(starts in prop::collection::btree_set(point(), 0..3000), points in prop::collection::vec(point(), 64)) {
-            let stretches = starts.iter().zip(starts.iter().skip(1)).zip(0u16..);
+            let stretches = starts.iter().zip(starts.iter().skip(1)).zip(0u32..);
             let stretches = stretches.map(|((&first, &behind), class)| (first, behind - 1, Class(class)));
-            let ranges = Ranges::from_stretches(Class(u16::MAX), stretches);
+            let ranges = Ranges::from_stretches(Class(u32::MAX), stretches);
             let sorted = Sorted::new(ranges.clone());
             for point in points.into_iter().chain(starts.iter().copied()).chain(starts.iter().map(|start| start.wrapping_sub(1))) {
                 prop_assert_eq!(Some(sorted.lookup(point).0), ranges.get(point));
@@ -496,14 +497,14 @@ mod tests {
         }
     }
 
-    fn check(rules: &Rules, expected: &[(&str, u16, u8)]) {
+    fn check(rules: &Rules, expected: &[(&str, u32, u8)]) {
         let table = Table::compile(&Geo::empty(), rules);
         for &(address, class, length) in expected {
             assert_eq!(table.lookup(address.parse().expect(address)), (Class(class), length), "{address}");
         }
     }
 
-    fn nets(nets: &[(&str, u16)]) -> Rules {
+    fn nets(nets: &[(&str, u32)]) -> Rules {
         let nets = nets.iter().map(|&(net, class)| (net.parse().expect(net), Class(class))).collect();
         Rules { keys: Vec::new(), nets, default: Class(0) }
     }

@@ -65,12 +65,17 @@ impl Secrets {
         Self { current, other }
     }
 
+    /// The one in use, then the other.
+    pub fn each(&self) -> impl Iterator<Item = Secret> {
+        [Some(self.current), self.other].into_iter().flatten()
+    }
+
     /// Reads the file at `path`, as [`parse`](Self::parse) does.
     pub fn load(path: &Path) -> Result<Self, Diagnostics> {
         let text = fs::read_to_string(path).map_err(|error| {
             let message = format!("could not read the cookie secrets `{}`: {error}", path.display());
             Diagnostic::bare(message)
-                .hint("`[dns] cookie_secret_file` names a file with one or two lines of 32 hexadecimal digits")
+                .hint("`cookie_secret_file` names a file with one or two lines of 32 hexadecimal digits")
         })?;
         Self::parse(&Source::new(path, text))
     }

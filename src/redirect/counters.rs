@@ -113,7 +113,7 @@ impl Counters {
         let pools = snapshot.pools.iter().map(|pool| {
             let realservers = match &pool.members {
                 Members::Realservers(realservers) => &*realservers.all,
-                Members::Failover(_) | Members::Geo(_) => &[],
+                Members::Failover(_) | Members::Geo(_) | Members::Nearest(_) => &[],
             };
             let place = |name: &str| known.get(&(&*pool.name, name)).map(|&count| count.clone()).unwrap_or_default();
             PoolSends {

@@ -7,14 +7,18 @@
 use std::{
     fmt::{self, Write as _},
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
 use hyper::{Method, StatusCode, Version};
 use ipnet::IpNet;
 
-use super::host::{Host, WireName};
+use super::{
+    host::{Host, WireName},
+    sticky,
+};
 use crate::{
-    select::{Client, Ranked, Turn, Via, select},
+    select::{Client, Ranked, Turn, Via, WhenEmpty, select},
     snapshot::{Realserver, Snapshot},
     types::{Family, PoolId},
     zone::{Found, rtype},
@@ -42,8 +46,14 @@ pub struct Request<'r> {
     pub hosts: &'r [&'r [u8]],
     /// Every `X-Forwarded-For` value, in the order of the lines.
     pub forwarded_for: &'r [&'r [u8]],
+    /// Every `X-Forwarded-Proto` value, in the order of the lines.
+    pub forwarded_proto: &'r [&'r [u8]],
+    /// Every `Cookie` value.
+    pub cookies: &'r [&'r [u8]],
     /// The socket's other end.
     pub peer: IpAddr,
+    /// When it came, since 1970.
+    pub received: Duration,
 }
 
 /// What is answered.
@@ -66,6 +76,8 @@ pub struct Redirect<'s> {
     pub chosen: Ranked<'s>,
     /// Whether nobody was eligible and this one is there by fail-open.
     pub is_degraded: bool,
+    /// Value of `Set-Cookie`: a new cookie of a sticky pool, or one that was shown and is to hold on.
+    pub set_cookie: Option<String>,
 }
 
 /// Why a request is not sent on.
@@ -85,6 +97,8 @@ pub enum Refusal {
     NoPool,
     /// Nobody is eligible and the pool does not fail open.
     Nobody,
+    /// The pool does not serve clients from there.
+    Excluded,
 }
 
 impl Refusal {
@@ -96,6 +110,7 @@ impl Refusal {
             }
             Self::NoPool => StatusCode::MISDIRECTED_REQUEST,
             Self::Nobody => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Excluded => StatusCode::FORBIDDEN,
         }
     }
 
@@ -109,6 +124,7 @@ impl Refusal {
             Self::Target => "the request's target has no path that could be redirected\n",
             Self::NoPool => "this host is not redirected here\n",
             Self::Nobody => "no server is available, try again soon\n",
+            Self::Excluded => "this is not available where you are\n",
         }
     }
 }
@@ -136,14 +152,69 @@ fn find_realserver<'s>(
     let address = client_address(request.peer, &snapshot.redirect.trusted_proxies, request.forwarded_for);
     let prefix = if address.is_ipv4() { 32 } else { 128 };
     let client = Client { address, prefix, via: Via::Redirect, random, turn, most: 1 };
+    if let Some(kept) = kept(snapshot, pool, request, &client) {
+        let set_cookie = if kept.is_old { set_cookie(snapshot, pool, request, &client, &kept.chosen) } else { None };
+        return send(request, &client, path_and_query, kept.chosen, false, set_cookie);
+    }
     let ranking = select(snapshot, pool, &client);
-    let &chosen = ranking.realservers.first().ok_or(Refusal::Nobody)?;
-    let location = location(chosen.realserver, Family::of(address), path_and_query).ok_or(Refusal::Nobody)?;
+    let nobody = if ranking.when_empty == WhenEmpty::Refused { Refusal::Excluded } else { Refusal::Nobody };
+    let &chosen = ranking.realservers.first().ok_or(nobody)?;
+    // Who is there by fail-open is nobody to stay at.
+    let is_sticky = !ranking.degraded;
+    let set_cookie = is_sticky.then(|| set_cookie(snapshot, pool, request, &client, &chosen)).flatten();
+    send(request, &client, path_and_query, chosen, ranking.degraded, set_cookie)
+}
+
+/// Whom a cookie keeps the client at. Where only the pool with the realservers is sticky, that is the one that it would be sent to.
+fn kept<'s>(snapshot: &'s Snapshot, pool: PoolId, request: &Request<'_>, client: &Client) -> Option<sticky::Kept<'s>> {
+    // Without a pool that asks for it there is no sealer; browsers send cookies of all sorts.
+    snapshot.protection.sealer.as_ref()?;
+    if !sticky::is_shown(request.cookies) {
+        return None;
+    }
+    let sticky = sticky::sticky_pool(snapshot, pool, pool, client).or_else(|| {
+        let ranking = select(snapshot, pool, &Client { turn: Turn::Peek, ..*client });
+        sticky::sticky_pool(snapshot, pool, ranking.realservers.first()?.pool, client)
+    })?;
+    sticky::keep(snapshot, sticky, client, request.cookies, request.received)
+}
+
+fn set_cookie(
+    snapshot: &Snapshot,
+    pool: PoolId,
+    request: &Request<'_>,
+    client: &Client,
+    chosen: &Ranked<'_>,
+) -> Option<String> {
+    let sticky = sticky::sticky_pool(snapshot, pool, chosen.pool, client)?;
+    let sealer = snapshot.protection.sealer.as_ref()?;
+    let is_https = is_https(request, &snapshot.redirect.trusted_proxies);
+    sticky::set_cookie(sealer, snapshot, sticky, chosen, is_https, request.received)
+}
+
+/// Whether a trusted proxy says that the browser speaks https with it: the last word counts, as with addresses.
+fn is_https(request: &Request<'_>, trusted_proxies: &[IpNet]) -> bool {
+    let peer = request.peer.to_canonical();
+    let last = request.forwarded_proto.last().and_then(|line| line.rsplit(|&byte| byte == b',').next());
+    trusted_proxies.iter().any(|net| net.contains(&peer))
+        && last.is_some_and(|proto| proto.trim_ascii().eq_ignore_ascii_case(b"https"))
+}
+
+fn send<'s>(
+    request: &Request<'_>,
+    client: &Client,
+    path_and_query: &str,
+    chosen: Ranked<'s>,
+    is_degraded: bool,
+    set_cookie: Option<String>,
+) -> Result<Redirect<'s>, Refusal> {
+    let family = Family::of(client.address);
+    let location = location(chosen.realserver, family, path_and_query).ok_or(Refusal::Nobody)?;
     let status = match *request.method {
         Method::GET | Method::HEAD => StatusCode::FOUND,
         _ => StatusCode::TEMPORARY_REDIRECT,
     };
-    Ok(Redirect { status, location, chosen, is_degraded: ranking.degraded })
+    Ok(Redirect { status, location, chosen, is_degraded, set_cookie })
 }
 
 // version   target's authority   Host       host
@@ -309,9 +380,11 @@ mod tests {
             request.header(name, HeaderValue::from_bytes(value.as_bytes()).expect("header"))
         });
         let request = request.body(()).expect("request");
-        with_request(peer.parse().expect("peer"), &request, |request| match decide(snapshot, request, 0, Turn::Take) {
-            Decision::Send(send) => format!("{} {}", send.status.as_str(), send.location),
-            Decision::Refuse(refusal) => format!("{} {refusal:?}", refusal.status().as_str()),
+        with_request(peer.parse().expect("peer"), Duration::ZERO, &request, |request| {
+            match decide(snapshot, request, 0, Turn::Take) {
+                Decision::Send(send) => format!("{} {}", send.status.as_str(), send.location),
+                Decision::Refuse(refusal) => format!("{} {refusal:?}", refusal.status().as_str()),
+            }
         })
     }
 
@@ -594,7 +667,10 @@ mod tests {
                 path_and_query: path_and_query.as_deref(),
                 hosts: &hosts,
                 forwarded_for: &forwarded_for,
+                forwarded_proto: &[],
+                cookies: &[],
                 peer,
+                received: Duration::ZERO,
             };
             thread_local!(static SNAPSHOT: Snapshot = snapshot());
             SNAPSHOT.with(|snapshot| {

@@ -7,6 +7,9 @@ mod counters;
 pub mod decision;
 mod host;
 mod serve;
+mod sticky;
+#[cfg(test)]
+mod sticky_tests;
 #[cfg(test)]
 mod testing;
 

@@ -14,14 +14,17 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::Poll,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use http_body_util::Full;
 use hyper::{
     HeaderMap, Method, Response, StatusCode,
     body::Bytes,
-    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION, RETRY_AFTER},
+    header::{
+        CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+        SET_COOKIE,
+    },
     service::service_fn,
 };
 use hyper_util::{
@@ -271,8 +274,9 @@ impl Shell {
 /// Answers one request from the current snapshot.
 fn answer<B>(shell: &Shell, peer: IpAddr, request: &hyper::Request<B>) -> Response<Full<Bytes>> {
     let snapshot = shell.snapshots.load();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let response =
-        with_request(peer, request, |request| match decide(&snapshot, request, fastrand::u64(..), Turn::Take) {
+        with_request(peer, now, request, |request| match decide(&snapshot, request, fastrand::u64(..), Turn::Take) {
             Decision::Send(send) => redirect(shell, &snapshot, request, send),
             Decision::Refuse(refusal) => {
                 tracing::debug!(peer = %request.peer, %refusal, "redirect");
@@ -286,12 +290,15 @@ fn answer<B>(shell: &Shell, peer: IpAddr, request: &hyper::Request<B>) -> Respon
 /// Takes out of an HTTP request what the decision depends on; header values stay where they are.
 pub(super) fn with_request<B, R>(
     peer: IpAddr,
+    received: Duration,
     request: &hyper::Request<B>,
     decide: impl FnOnce(&Request<'_>) -> R,
 ) -> R {
     let uri = request.uri();
     let hosts: SmallVec<[&[u8]; 1]> = values(request.headers(), &HOST);
     let forwarded_for: SmallVec<[&[u8]; 1]> = values(request.headers(), &X_FORWARDED_FOR);
+    let forwarded_proto: SmallVec<[&[u8]; 1]> = values(request.headers(), &X_FORWARDED_PROTO);
+    let cookies: SmallVec<[&[u8]; 1]> = values(request.headers(), &COOKIE);
     decide(&Request {
         method: request.method(),
         version: request.version(),
@@ -299,11 +306,15 @@ pub(super) fn with_request<B, R>(
         path_and_query: uri.path_and_query().map(|path_and_query| path_and_query.as_str().as_bytes()),
         hosts: &hosts,
         forwarded_for: &forwarded_for,
+        forwarded_proto: &forwarded_proto,
+        cookies: &cookies,
         peer,
+        received,
     })
 }
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 fn values<'r>(headers: &'r HeaderMap, name: &HeaderName) -> SmallVec<[&'r [u8]; 1]> {
     headers.get_all(name).iter().map(HeaderValue::as_bytes).collect()
@@ -320,6 +331,9 @@ fn redirect(shell: &Shell, snapshot: &Snapshot, request: &Request<'_>, send: Red
     shell.counters.sent(snapshot, &send.chosen, send.is_degraded);
     let mut response = respond(request.method, send.status, text);
     response.headers_mut().insert(LOCATION, location);
+    if let Some(cookie) = send.set_cookie.and_then(|cookie| HeaderValue::try_from(cookie).ok()) {
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
     response
 }
 

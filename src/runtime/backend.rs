@@ -171,6 +171,7 @@ fn is_failed(snapshot: &Snapshot, pool: &Pool, depth: usize) -> bool {
         Members::Realservers(realservers) => realservers.is_failed,
         Members::Failover(members) => all_failed(members),
         Members::Geo(geo) => geo.lists.iter().all(|list| all_failed(&list.pools)),
+        Members::Nearest(nearest) => nearest.pools.iter().all(|&(member, _)| all_failed(&[member])),
     }
 }
 
@@ -191,6 +192,7 @@ fn pool_status(state: &State, snapshot: &Snapshot, configured: &config::Pool, po
             members.dedup();
             ("geo", members)
         }
+        Members::Nearest(nearest) => ("nearest", nearest.pools.iter().map(|&(member, _)| name(member)).collect()),
     };
     let check = match &configured.members {
         config::Members::Realservers { check, .. } => check.as_ref(),
@@ -223,6 +225,7 @@ fn policy_name(policy: &Policy) -> &'static str {
         Policy::Random => "random",
         Policy::SourceHash(_) => "source-hash",
         Policy::Failover => "failover",
+        Policy::Nearest(_) => "nearest",
     }
 }
 

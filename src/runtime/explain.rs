@@ -99,7 +99,10 @@ fn by_redirect(snapshot: &Snapshot, request: &ExplainRequest, qname: &Name, clie
         path_and_query: Some(b"/"),
         hosts: &hosts,
         forwarded_for: &[],
+        forwarded_proto: &[],
+        cookies: &[],
         peer: client.address,
+        received: std::time::Duration::ZERO,
     };
     let mut object = base(snapshot, request, client);
     match redirect::decide(snapshot, &http, client.random, Turn::Peek) {

@@ -27,7 +27,7 @@ use crate::{
     geo::Geo,
     protect::Protection,
     runtime::services::Listening,
-    state::{Event, State},
+    state::{self, Event, State},
     zone::directory::{Change, Directory},
 };
 
@@ -277,7 +277,7 @@ impl Loader {
         let has_config_changed = stamp != self.config_stamp;
         let geo_stamps: Vec<Stamp> = self.config.geo_databases.iter().map(|path| Stamp::of(path)).collect();
         let has_geo_changed = geo_stamps != self.geo_stamps;
-        let have_secrets_changed = self.protector.has_file_changed(&self.config.dns);
+        let have_secrets_changed = self.protector.has_file_changed(&self.config);
         // Keys are read with the configuration, which may be refused: what counts is that these files have been looked at.
         let key_stamps = key_stamps(&self.config);
         let have_keys_changed = key_stamps != self.key_stamps;
@@ -377,7 +377,7 @@ impl Loader {
             }
         };
         let has_geo_changed = !Arc::ptr_eq(&geo, &self.geo);
-        let protection = match self.protector.prepare(&new.dns) {
+        let protection = match self.protector.prepare(&new) {
             Ok(protection) => protection,
             Err(findings) => {
                 errors.extend(findings);
@@ -409,6 +409,7 @@ impl Loader {
             self.key_stamps = key_stamps(&self.config);
         }
         self.geo = geo;
+        round.warnings.extend(state::place::check(&self.config, &self.geo));
         if has_other_certificate {
             self.certificate_stamps = certificate_stamps;
             self.with_files(|files| files.certificate_error = None);
@@ -447,6 +448,9 @@ impl Loader {
         drop(self.owner.apply_blocking(Event::Protected(protection.clone()))?);
         if protection.cookies != self.protector.in_force().cookies {
             round.changes.push("cookie secrets loaded".to_owned());
+        }
+        if protection.sealer != self.protector.in_force().sealer && self.protector.in_force().sealer.is_some() {
+            round.changes.push("secrets of the redirector's cookies loaded".to_owned());
         }
         self.protector.put_in_force(protection);
         Ok(())
@@ -621,6 +625,7 @@ impl Watch {
         let certificate = certificate_paths(config).into_iter().flatten();
         wanted.extend(certificate.map(|path| (folder_of(path), RecursiveMode::NonRecursive)));
         let secrets = config.dns.cookies.iter().filter_map(|cookies| cookies.secret_file.as_deref());
+        let secrets = secrets.chain(config.redirect.cookie_secret_file.as_deref());
         wanted.extend(secrets.map(|path| (folder_of(path), RecursiveMode::NonRecursive)));
         wanted.extend(key_paths(config).map(|path| (folder_of(path), RecursiveMode::NonRecursive)));
         wanted.extend(config.dns.zones.iter().map(|path| (path.clone(), RecursiveMode::Recursive)));

@@ -101,6 +101,9 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         Some(name) => privileges::user_to_become(name).map_err(|error| Diagnostic::bare(error.to_string()))?,
     };
     let geo = Arc::new(Geo::load(&config.geo_databases).map_err(StartError)?);
+    for warning in &crate::state::place::check(&config, &geo).0 {
+        warn!("{}", warning.one_line());
+    }
     let identity = Arc::new(dns::Identity::default());
     if let Some(encrypted) = &config.dns.encrypted {
         let (certificate, warnings) = dns::Certificate::load(encrypted, Timestamp::now()).map_err(StartError)?;
@@ -109,7 +112,7 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         }
         identity.replace(certificate);
     }
-    let protector = Protector::new(&config.dns).map_err(StartError)?;
+    let protector = Protector::new(&config).map_err(StartError)?;
     let control = control::socket::bind(&config.control.socket).map_err(|error| {
         Diagnostic::bare(error.to_string())
             .hint("`[control] socket` says where it is; the folder must be writable for the server")

@@ -194,7 +194,10 @@ impl Owner {
                 Message::Apply(event, reply) => {
                     let changes_targets = matches!(event, Event::Configured(..) | Event::AdminSet(..));
                     let is_override = matches!(event, Event::AdminSet(..));
-                    let result = self.state.apply(event, Timestamp::now());
+                    let compiles = matches!(event, Event::Configured(..) | Event::GeoLoaded(..));
+                    let apply = || self.state.apply(event, Timestamp::now());
+                    // Tables of a city database take a while: the other tasks of this thread go on in another.
+                    let result = if compiles { tokio::task::block_in_place(apply) } else { apply() };
                     let mut ended = false;
                     for happening in result.as_ref().map_or(&[][..], |happenings| happenings) {
                         ended |= matches!(happening, Happening::OverrideEnded(..));

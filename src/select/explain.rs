@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::{Client, Ranking, Turn, Witness, select_with};
 use crate::{
     config::OnAllDown,
-    snapshot::{GeoList, Members, Pool, Realserver, Snapshot},
+    geo::{Coordinates, GroupId},
+    snapshot::{Exclusion, GeoList, Members, Orders, Pool, Realserver, Snapshot},
     types::{Admin, Family, Health, POOL_DEPTH_MAX, PoolId},
 };
 
@@ -40,7 +41,13 @@ pub struct Explained {
 /// Explains what `client` would get from `pool` now, and takes no turn.
 pub fn explain<'s>(snapshot: &'s Snapshot, pool: PoolId, client: &Client) -> (Ranking<'s>, Explanation) {
     let client = Client { turn: Turn::Peek, ..*client };
-    let mut notes = Notes { snapshot, steps: Vec::new(), used: Vec::new(), passed_over: Vec::new() };
+    let mut notes = Notes {
+        snapshot,
+        address: (client.prefix > 0).then_some(client.address),
+        steps: Vec::new(),
+        used: Vec::new(),
+        passed_over: Vec::new(),
+    };
     let ranking = select_with(snapshot, pool, &client, &mut notes);
     let mut pools = Vec::new();
     collect(snapshot, pool, 0, &mut pools);
@@ -108,11 +115,13 @@ fn reason(
 fn collect(snapshot: &Snapshot, id: PoolId, depth: usize, found: &mut Vec<PoolId>) {
     let Some(pool) = snapshot.pool(id).filter(|_| depth < POOL_DEPTH_MAX && !found.contains(&id)) else { return };
     found.push(id);
-    let members: Vec<PoolId> = match &pool.members {
+    let mut members: Vec<PoolId> = match &pool.members {
         Members::Realservers(_) => Vec::new(),
         Members::Failover(members) => members.to_vec(),
         Members::Geo(geo) => geo.lists.iter().flat_map(|list| list.pools.iter().copied()).collect(),
+        Members::Nearest(nearest) => nearest.pools.iter().map(|(member, _)| *member).collect(),
     };
+    members.extend(pool.exclusion.as_ref().and_then(|exclusion| exclusion.instead));
     for member in members {
         collect(snapshot, member, depth + 1, found);
     }
@@ -120,6 +129,8 @@ fn collect(snapshot: &Snapshot, id: PoolId, depth: usize, found: &mut Vec<PoolId
 
 struct Notes<'s> {
     snapshot: &'s Snapshot,
+    /// `None`: the client does not want its place to be known.
+    address: Option<IpAddr>,
     steps: Vec<String>,
     used: Vec<PoolId>,
     passed_over: Vec<PoolId>,
@@ -141,7 +152,58 @@ impl Notes<'_> {
     }
 }
 
+/// Groups of an order that are told of: further ones hardly ever count.
+const GROUPS_TOLD: usize = 4;
+
+impl Notes<'_> {
+    fn member_name(&self, pool: PoolId, index: u16) -> &str {
+        match self.snapshot.pool(pool).map(|pool| &pool.members) {
+            Some(Members::Realservers(members)) => {
+                members.all.get(usize::from(index)).map_or("?", |realserver| &realserver.name)
+            }
+            Some(Members::Nearest(nearest)) => {
+                nearest.pools.get(usize::from(index)).map_or("?", |(member, _)| self.name(*member))
+            }
+            _ => "?",
+        }
+    }
+
+    /// `` `a` or `b` (430 km)``: the distance of the nearest of them.
+    fn group(&self, pool: PoolId, orders: &Orders, group: GroupId, client: Option<Coordinates>) -> String {
+        let members = orders.nearest.group(group);
+        let names: Vec<String> = members.iter().map(|&index| format!("`{}`", self.member_name(pool, index))).collect();
+        let distances = members
+            .iter()
+            .filter_map(|&index| Some(client?.distance_km(orders.nearest.coordinates(usize::from(index))?)));
+        let distance = distances.min_by(f64::total_cmp).map(|distance| format!(" ({distance:.0} km)"));
+        format!("{}{}", names.join(" or "), distance.unwrap_or_default())
+    }
+}
+
 impl Witness for Notes<'_> {
+    fn measured(&mut self, pool: PoolId, orders: &Orders, order: &[GroupId], prefix: u8) {
+        let client = self.address.and_then(|address| self.snapshot.geo.locate(address).coordinates);
+        let groups: Vec<String> =
+            order.iter().take(GROUPS_TOLD).map(|&group| self.group(pool, orders, group, client)).collect();
+        let more = if order.len() > GROUPS_TOLD { ", …" } else { "" };
+        let which = match client {
+            Some(coordinates) => format!("nearest to {coordinates}"),
+            None => "default, since the client's place is unknown,".to_owned(),
+        };
+        let scope = if prefix == 0 { "for everybody".to_owned() } else { format!("for the client's /{prefix}") };
+        self.steps.push(format!("pool `{}`: {which} {scope}: {}{more}", self.name(pool), groups.join(", ")));
+    }
+
+    fn excluded(&mut self, pool: &Pool, exclusion: &Exclusion, prefix: u8) {
+        let instead = match exclusion.instead {
+            Some(other) => format!("pool `{}` serves it instead", self.name(other)),
+            None => "it is refused".to_owned(),
+        };
+        let places = &exclusion.places;
+        self.steps
+            .push(format!("pool `{}` excludes {places}, and with it the client's /{prefix}: {instead}", pool.name));
+    }
+
     fn located(&mut self, pool: &Pool, list: &GeoList, prefix: u8) {
         let names: Vec<&str> = list.pools.iter().map(|&id| self.name(id)).collect();
         let members = if names.is_empty() { "nobody".to_owned() } else { format!("`{}`", names.join("`, `")) };

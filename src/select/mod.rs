@@ -1,10 +1,11 @@
 //! The decision: which realservers a client is sent to, best first. One function, [`select`], for DNS, redirect and L4 alike.
 //!
 //! It is pure but for one atomic step of a round robin. It knows nothing about DNS, HTTP or sockets, and computes nothing that could have
-//! been computed when the [`Snapshot`] was built. [`explain`](explain::explain) calls the same code and listens to what it says on its way.
+//! been computed when the [`Snapshot`] was built, but for turns among members that are equally near. [`explain`](explain::explain) calls the same code and listens to what it says on its way.
 
 pub mod explain;
 pub mod maglev;
+mod nearest;
 #[cfg(test)]
 mod tests;
 pub mod wrr;
@@ -15,7 +16,8 @@ use smallvec::SmallVec;
 
 use crate::{
     config::{AffinityPrefix, Answers, OnAllDown},
-    snapshot::{GeoList, Members, Policy, Pool, Realserver, Realservers, Snapshot, View},
+    geo::GroupId,
+    snapshot::{Exclusion, GeoList, Members, Orders, Policy, Pool, Realserver, Realservers, Snapshot, View},
     types::{Family, POOL_DEPTH_MAX, PoolId, RealserverId, Scope, Ttl},
 };
 
@@ -106,6 +108,8 @@ pub enum WhenEmpty {
     Nothing,
     /// `on_all_down = "servfail"`: better no answer than a wrong one.
     Servfail,
+    /// `on_excluded = "refused"`: REFUSED, 403, a reset connection.
+    Refused,
 }
 
 /// One realserver of a ranking.
@@ -125,6 +129,10 @@ pub struct Ranked<'s> {
 pub trait Witness {
     /// A geo pool looked up the client and found `list`, the same for every client within `prefix` bits.
     fn located(&mut self, _pool: &Pool, _list: &GeoList, _prefix: u8) {}
+    /// A nearest pool looked up the client and found `order`, the same for every client within `prefix` bits.
+    fn measured(&mut self, _pool: PoolId, _orders: &Orders, _order: &[GroupId], _prefix: u8) {}
+    /// A pool does not serve the client, as no other within `prefix` bits.
+    fn excluded(&mut self, _pool: &Pool, _exclusion: &Exclusion, _prefix: u8) {}
     /// A member was passed over because it is failed.
     fn passed_over(&mut self, _pool: PoolId) {}
     /// The realservers of a pool were ranked, as tier `tier`.
@@ -156,7 +164,7 @@ pub fn select_with<'s>(
         degraded: false,
         when_empty: WhenEmpty::Nothing,
     };
-    let mut walk = Walk { snapshot, client, ranking, scope: 0, n_tiers: 0, witness };
+    let mut walk = Walk { snapshot, client, ranking, scope: 0, n_tiers: 0, is_refused: false, witness };
     if !walk.rank_healthy(pool, Inherited::default(), 0) {
         walk.rank_failed(pool, None, None, 0);
     }
@@ -178,6 +186,8 @@ struct Walk<'s, 'c, W> {
     ranking: Ranking<'s>,
     scope: u8,
     n_tiers: u8,
+    /// Whether a pool has refused the client before anybody was ranked: that is the end.
+    is_refused: bool,
     witness: &'c mut W,
 }
 
@@ -187,6 +197,14 @@ impl<'s, W: Witness> Walk<'s, '_, W> {
     /// A pool that is asked for by itself counts as failed only when nobody in it is eligible: `min_healthy` is for the pool above.
     fn rank_healthy(&mut self, id: PoolId, inherited: Inherited, depth: usize) -> bool {
         let Some(pool) = self.snapshot.pool(id).filter(|_| depth < POOL_DEPTH_MAX) else { return false };
+        if let Some((exclusion, prefix)) = self.exclusion_of(pool) {
+            self.witness.excluded(pool, exclusion, prefix);
+            let Some(other) = exclusion.instead else {
+                self.refuse();
+                return true;
+            };
+            return self.rank_healthy(other, inherited, depth + 1);
+        }
         let answers = inherited.answers.or(pool.answers);
         let min_ttl = inherited.min_ttl.or(pool.min_ttl);
         let members = match &pool.members {
@@ -209,6 +227,9 @@ impl<'s, W: Witness> Walk<'s, '_, W> {
                 return true;
             }
             Members::Failover(members) => members,
+            Members::Nearest(nearest) => {
+                return self.rank_nearest_pools(id, nearest, Inherited { answers, min_ttl }, depth);
+            }
             Members::Geo(_) => match self.locate(pool) {
                 // An empty list is deliberate: these clients get nothing, and that is no failure.
                 Some([]) => return true,
@@ -229,6 +250,10 @@ impl<'s, W: Witness> Walk<'s, '_, W> {
     /// Every pool is failed: the outermost `on_all_down` on the way to the first member's realservers decides.
     fn rank_failed(&mut self, id: PoolId, answers: Option<Answers>, rule: Option<OnAllDown>, depth: usize) {
         let Some(pool) = self.snapshot.pool(id).filter(|_| depth < POOL_DEPTH_MAX) else { return };
+        // Who is refused does not come here, and who is sent elsewhere was told so on the way down.
+        if let Some(other) = self.exclusion_of(pool).and_then(|(exclusion, _)| exclusion.instead) {
+            return self.rank_failed(other, answers, rule, depth + 1);
+        }
         let answers = answers.or(pool.answers);
         let rule = rule.or(pool.on_all_down);
         let first = match &pool.members {
@@ -247,12 +272,29 @@ impl<'s, W: Witness> Walk<'s, '_, W> {
                 }
                 return;
             }
-            Members::Failover(members) => members.first(),
+            Members::Failover(members) => members.first().copied(),
             // The client was located on the way down already; to hear of it twice would help nobody.
-            Members::Geo(geo) => geo_list(geo, self.client).and_then(|(list, _)| list.pools.first()),
+            Members::Geo(geo) => geo_list(geo, self.client).and_then(|(list, _)| list.pools.first().copied()),
+            Members::Nearest(nearest) => nearest.first(self.order_of(&nearest.orders).0),
         };
-        if let Some(&first) = first {
+        if let Some(first) = first {
             self.rank_failed(first, answers, rule, depth + 1);
+        }
+    }
+
+    /// How the pool excludes this client, if it does.
+    fn exclusion_of(&mut self, pool: &'s Pool) -> Option<(&'s Exclusion, u8)> {
+        let exclusion = pool.exclusion.as_ref()?;
+        let (is_excluded, prefix) = is_excluded(exclusion, self.client);
+        self.scope = self.scope.max(prefix);
+        is_excluded.then_some((exclusion, prefix))
+    }
+
+    /// Who has somebody already, of a pool before, is served by that.
+    fn refuse(&mut self) {
+        if self.ranking.realservers.is_empty() {
+            self.ranking.when_empty = WhenEmpty::Refused;
+            self.is_refused = true;
         }
     }
 
@@ -275,7 +317,9 @@ impl<'s, W: Witness> Walk<'s, '_, W> {
 
     /// Whether further tiers are of no use: a DNS answer comes from the best one alone.
     fn is_enough(&self, answers: Option<Answers>) -> bool {
-        matches!(self.client.via, Via::Dns(_)) || self.ranking.realservers.len() >= self.limit(answers)
+        self.is_refused
+            || matches!(self.client.via, Via::Dns(_))
+            || self.ranking.realservers.len() >= self.limit(answers)
     }
 
     /// Adds the candidates of one pool, up to `limit` in all.
@@ -301,6 +345,7 @@ impl<'s, W: Witness> Walk<'s, '_, W> {
                 }
                 by_hash(view, maglev, key, room)
             }
+            Policy::Nearest(orders) => return self.rank_nearest(pool, realservers, orders, view, limit),
             Policy::Failover => {
                 let best = if matches!(self.client.via, Via::Dns(_)) { room.min(1) } else { room };
                 view.candidates.iter().copied().take(best).collect()
@@ -338,12 +383,25 @@ fn has_nobody_eligible(realservers: &Realservers) -> bool {
     view.candidates.is_empty() || view.is_degraded
 }
 
+/// Whether `pool` does not serve this client.
+pub fn excludes(pool: &Pool, client: &Client) -> bool {
+    pool.exclusion.as_ref().is_some_and(|exclusion| is_excluded(exclusion, client).0)
+}
+
+/// Whether the client is excluded, and the prefix within which that is the same.
+///
+/// A client that does not want its address to be used is judged by the address it asks from: excluding is not a service to the client.
+fn is_excluded(exclusion: &Exclusion, client: &Client) -> (bool, u8) {
+    let (class, prefix) = exclusion.table.lookup(client.address);
+    (class.0 != 0, prefix)
+}
+
 fn geo_list<'s>(geo: &'s crate::snapshot::GeoMembers, client: &Client) -> Option<(&'s GeoList, u8)> {
     if client.prefix == 0 {
         return geo.lists.first().map(|list| (list, 0));
     }
     let (class, prefix) = geo.table.lookup(client.address);
-    geo.lists.get(usize::from(class.0)).map(|list| (list, prefix))
+    geo.lists.get(class.0 as usize).map(|list| (list, prefix))
 }
 
 /// The realserver whose turn it is, then the others in the order of the file, going round: where several are used at once each of them

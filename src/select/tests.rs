@@ -1,7 +1,9 @@
 //! The rules of the decision, each by name, on snapshots made of configuration text, probe results and operators' words.
 
 mod affinity;
+mod excluded;
 mod generated;
+mod nearest;
 
 use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr, path::Path, sync::Arc, thread};
 
@@ -94,6 +96,7 @@ fn shown(ranking: &Ranking<'_>) -> String {
     match (names.is_empty(), ranking.when_empty) {
         (true, WhenEmpty::Nothing) => "-".to_owned(),
         (true, WhenEmpty::Servfail) => "servfail".to_owned(),
+        (true, WhenEmpty::Refused) => "refused".to_owned(),
         (false, _) => format!("{}{}", if ranking.degraded { "! " } else { "" }, names.join(" ")),
     }
 }

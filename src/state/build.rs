@@ -2,13 +2,19 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{RealserverName, pool_id};
+use super::{
+    RealserverName,
+    place::{self, Member},
+    pool_id,
+};
 use crate::{
-    config::{self, Config, PoolIndex, PoolsPolicy},
-    geo::{Class, Geo, Rules, Table},
+    config::{self, Config, OnExcluded, PoolIndex, PoolsPolicy},
+    geo::{Class, Geo, Nearest, Rules, Table},
     health::Target,
     select::{maglev::Maglev, wrr::Sequence},
-    snapshot::{GeoList, GeoMembers, Members, Policy, Pool, Realserver, Realservers, View},
+    snapshot::{
+        Exclusion, GeoList, GeoMembers, Members, NearestPools, Orders, Policy, Pool, Realserver, Realservers, View,
+    },
     types::{Admin, Family, Health, PoolId, RealserverId, Ttl},
 };
 
@@ -25,6 +31,12 @@ pub struct PoolParts {
     maglev: Option<Arc<Maglev>>,
     /// Compiled places of a geo pool.
     table: Option<Arc<Table>>,
+    /// What the orders of a nearest pool are made of; empty for others.
+    located: Vec<Member>,
+    /// Compiled distances of a nearest pool.
+    orders: Option<Arc<Orders>>,
+    /// Compiled places of those whom the pool does not serve.
+    excluded: Option<Arc<Table>>,
 }
 
 /// Equal if they make equal pools: tables follow from the rest (and from the geo databases, which the caller compares).
@@ -32,13 +44,24 @@ impl PartialEq for PoolParts {
     fn eq(&self, other: &Self) -> bool {
         self.scheduler == other.scheduler
             && self.made_of.0 == other.made_of.0
-            && (self.is_leaf() || self.made_of.1 == other.made_of.1)
+            && self.located == other.located
+            && (!self.names_pools() || self.made_of.1 == other.made_of.1)
     }
 }
 
 impl PoolParts {
     pub(super) fn is_leaf(&self) -> bool {
         matches!(self.made_of.0.members, config::Members::Realservers { .. })
+    }
+
+    /// Whether it refers to other pools, by their indexes.
+    fn names_pools(&self) -> bool {
+        !self.is_leaf() || self.made_of.0.exclusion.is_some()
+    }
+
+    /// Whether nothing in it comes from geo databases.
+    fn is_free_of_geo(&self) -> bool {
+        self.table.is_none() && self.orders.is_none() && self.excluded.is_none()
     }
 
     /// Whether this is the pool of `listener`'s own scheduler.
@@ -94,12 +117,15 @@ pub(super) fn parts(config: &Config, geo: &Geo, old: &[PoolParts], is_geo_same: 
     let mut built = Built { parts: Vec::with_capacity(config.pools.len()), earlier: Vec::new() };
     for (index, scheduler) in configured.chain(config.listeners.iter().filter_map(own)) {
         let Some(pool) = config.pools.get(index) else { continue };
-        let mut parts =
-            PoolParts { pool: index, made_of: (pool.clone(), names.clone()), scheduler, maglev: None, table: None };
+        let located = place::members(config, geo, pool, scheduler.is_some());
+        let made_of = (pool.clone(), names.clone());
+        let (maglev, table, orders, excluded) = (None, None, None, None);
+        let mut parts = PoolParts { pool: index, made_of, scheduler, maglev, table, located, orders, excluded };
         let earlier = old_by_name.get(&parts.key()).copied().filter(|&earlier| old.get(earlier) == Some(&parts));
         match earlier.and_then(|earlier| old.get(earlier)) {
-            Some(before) if is_geo_same || before.is_leaf() => {
+            Some(before) if is_geo_same || before.is_free_of_geo() => {
                 (parts.maglev, parts.table) = (before.maglev.clone(), before.table.clone());
+                (parts.orders, parts.excluded) = (before.orders.clone(), before.excluded.clone());
                 built.earlier.push(earlier);
             }
             _ => {
@@ -123,7 +149,7 @@ fn compile(parts: &mut PoolParts, geo: &Geo) {
             }
         }
         config::Members::Pools { policy: PoolsPolicy::Geo { keys, nets, .. }, .. } => {
-            let class = |list: usize| Class(u16::try_from(list).unwrap_or(0));
+            let class = |list: usize| Class(u32::try_from(list).unwrap_or(0));
             let rules = Rules {
                 keys: keys.iter().map(|(key, list)| (*key, class(*list))).collect(),
                 nets: nets.iter().map(|(net, list)| (*net, class(*list))).collect(),
@@ -131,7 +157,17 @@ fn compile(parts: &mut PoolParts, geo: &Geo) {
             };
             parts.table = Some(Arc::new(Table::compile(geo, &rules)));
         }
-        config::Members::Pools { policy: PoolsPolicy::Failover, .. } => {}
+        config::Members::Pools { policy: PoolsPolicy::Failover | PoolsPolicy::Nearest { .. }, .. } => {}
+    }
+    if !parts.located.is_empty() {
+        let coordinates: Vec<_> = parts.located.iter().map(|member| member.coordinates).collect();
+        let default = place::default_order(&parts.made_of.0);
+        parts.orders = Some(Arc::new(Orders::new(Nearest::compile(geo, &coordinates, &default))));
+    }
+    if let Some(exclusion) = &parts.made_of.0.exclusion {
+        let keys = exclusion.places.iter().map(|key| (*key, Class(1))).collect();
+        let rules = Rules { keys, nets: Vec::new(), default: Class(0) };
+        parts.excluded = Some(Arc::new(Table::compile(geo, &rules)));
     }
 }
 
@@ -159,6 +195,9 @@ pub(super) fn pool(
                 (config::Policy::SourceHash, Some(maglev)) => Policy::SourceHash(maglev.clone()),
                 (config::Policy::Random, _) => Policy::Random,
                 (config::Policy::Failover, _) => Policy::Failover,
+                (config::Policy::Nearest, _) => {
+                    parts.orders.as_ref().map_or(Policy::Wrr, |orders| Policy::Nearest(orders.clone()))
+                }
                 (config::Policy::Wrr | config::Policy::SourceHash, _) => Policy::Wrr,
             };
             let is_open = !realservers.iter().any(|realserver| realserver.is_eligible(None));
@@ -173,6 +212,14 @@ pub(super) fn pool(
             })
         }
         config::Members::Pools { members, policy: PoolsPolicy::Failover } => Members::Failover(pool_ids(members)),
+        config::Members::Pools { members, policy: PoolsPolicy::Nearest { .. } } => match &parts.orders {
+            Some(orders) => {
+                let shares = parts.located.iter().map(|member| member.share);
+                let pools = pool_ids(members).into_iter().zip(shares).collect();
+                Members::Nearest(NearestPools { orders: orders.clone(), pools })
+            }
+            None => Members::Failover(pool_ids(members)),
+        },
         config::Members::Pools { policy: PoolsPolicy::Geo { lists, keys, nets }, .. } => {
             let label = |index: usize| {
                 let default = (index == 0).then(|| "default".to_owned());
@@ -188,8 +235,16 @@ pub(super) fn pool(
             }
         }
     };
-    let config::Pool { answers, min_healthy, on_all_down, min_ttl, .. } = *configured;
-    Pool { name, answers, min_healthy, on_all_down, min_ttl, members }
+    let config::Pool { answers, min_healthy, on_all_down, min_ttl, sticky, .. } = *configured;
+    let exclusion = configured.exclusion.as_ref().zip(parts.excluded.clone()).map(|(exclusion, table)| Exclusion {
+        table,
+        places: exclusion.places.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ").into(),
+        instead: match exclusion.to {
+            OnExcluded::Refused => None,
+            OnExcluded::Pool(other) => Some(pool_id(other)),
+        },
+    });
+    Pool { name, answers, min_healthy, on_all_down, min_ttl, members, exclusion, sticky }
 }
 
 fn pool_ids(indexes: &[PoolIndex]) -> Box<[PoolId]> {

@@ -37,7 +37,7 @@ const LEVELS: &[Level] = &[
         ],
     },
     Level { name: "state", is_pure: true, modules: &["state::*", "snapshot"] },
-    Level { name: "decision", is_pure: true, modules: &["select", "select::explain"] },
+    Level { name: "decision", is_pure: true, modules: &["select", "select::nearest", "select::explain"] },
     Level {
         name: "meaning",
         is_pure: true,
@@ -62,6 +62,7 @@ const LEVELS: &[Level] = &[
             "dns::differences",
             "dns::refresh",
             "redirect::decision",
+            "redirect::sticky",
             "redirect::host",
             "l4::attempts",
         ],

@@ -69,8 +69,9 @@ fn realserver(index: usize) -> BoxedStrategy<String> {
             ", url = \"https://a.example.org:8443/x/\"",
             ", check_address = \"192.0.2.77\"",
             ", check_port = 81",
+            ", location = [-33.87, 151]",
         ],
-        0..=4,
+        0..=5,
     );
     (address, 1u16.., optional)
         .prop_map(move |(kind, port, optional)| {
@@ -88,7 +89,7 @@ fn realserver(index: usize) -> BoxedStrategy<String> {
 
 fn leaf(index: usize) -> BoxedStrategy<String> {
     let keys = (
-        maybe("policy", one_of(&["\"wrr\"", "\"random\"", "\"source-hash\"", "\"failover\""])),
+        maybe("policy", one_of(&["\"wrr\"", "\"random\"", "\"source-hash\"", "\"failover\"", "\"nearest\""])),
         maybe("check", one_of(&["\"c0\"", "\"c1\""])),
         maybe("answers", one_of(&["1", "64", "\"all\""])),
         maybe("min_healthy", one_of(&["\"0%\"", "\"50%\"", "\"100%\""])),
@@ -97,10 +98,15 @@ fn leaf(index: usize) -> BoxedStrategy<String> {
         maybe("max_leave", one_of(&["\"1%\"", "\"30%\"", "\"100%\""])),
         maybe("min_ttl", one_of(&["\"1s\"", "\"1h\""])),
     );
+    let places = (
+        maybe("location", one_of(&["[52.3676, 4.9041]", "[-90, 180]"])),
+        one_of(&["", "exclude = [\"KP\"]\n", "exclude = [\"asia\", \"AS1\"]\non_excluded = \"refused\"\n"]),
+        one_of(&["", "sticky = \"off\"\n", "sticky = \"cookie\"\n", "sticky = \"cookie\"\nsticky_for = \"1d\"\n"]),
+    );
     let realservers = (1usize..5).prop_flat_map(|n| (0..n).map(realserver).collect::<Vec<_>>());
-    (keys, realservers)
-        .prop_map(move |((a, b, c, d, e, f, g, h), realservers)| {
-            format!("[pools.p{index}]\n{a}{b}{c}{d}{e}{f}{g}{h}realservers = [\n{}]\n", realservers.concat())
+    (keys, places, realservers)
+        .prop_map(move |((a, b, c, d, e, f, g, h), (i, j, k), realservers)| {
+            format!("[pools.p{index}]\n{a}{b}{c}{d}{e}{f}{g}{h}{i}{j}{k}realservers = [\n{}]\n", realservers.concat())
         })
         .boxed()
 }
@@ -171,8 +177,9 @@ fn valid() -> BoxedStrategy<String> {
             let redirect = format!("[redirect]\n{}{}{}{}", redirect.0, redirect.1, redirect.2, redirect.3);
             let (control, user, drain, scheduler, connect, most, guards) = rest;
             format!(
-                "version = 1\n{dns}{redirect}[control]\n{control}[process]\n{user}{drain}[guards]\n{guards}{c0}{c1}{geo}{p0}{p1}\
+                "version = 1\n[geoip]\ndatabases = [\"city.mmdb\"]\n{dns}{redirect}[control]\n{control}[process]\n{user}{drain}[guards]\n{guards}{c0}{c1}{geo}{p0}{p1}\
                  [pools.all]\nmembers = [\"geo\", \"p1\"]\nmin_ttl = \"2s\"\n\
+                 [pools.far]\npolicy = \"nearest\"\nmembers = [\"all\", \"p0\"]\ndefault = [\"p0\"]\nexclude = [\"CU\"]\non_excluded = \"p1\"\n\
                  [listeners.l]\nbind = \"127.0.0.1:81\"\npool = \"p0\"\n{scheduler}{connect}{most}\
                  [listeners.m]\nbind = \"[::1]:81\"\npool = \"all\"\n"
             )

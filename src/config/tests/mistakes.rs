@@ -53,7 +53,7 @@ send = "PING"
 [pools.web]
 policy = "nearest"
 check = "b"
-realservers = [{ name = "a", address = "192.0.2.1", port = 80, location = "52.4,4.9" }]
+realservers = [{ name = "a", address = "192.0.2.1", port = 80, capacity = 7 }]
 [listeners.a]
 bind = "192.0.2.1:80"
 protocol = "udp"
@@ -78,17 +78,17 @@ error: `send` is not supported yet: talking over tcp comes with a later version
   | ^^^^
 hint: remove it
 
-error: `policy = "nearest"` is not supported yet: it comes with a later version
+error: `policy = "nearest"` needs geo databases, and this file names none
  --> fingerpost.toml:9:10
   |
 9 | policy = "nearest"
   |          ^^^^^^^^^
-hint: supported: `wrr`, `random`, `source-hash`, `failover`, `geo`
+hint: add `[geoip]` with `databases = [ … ]`; nearest needs a city database, with coordinates
 
-error: `location` is not supported yet: policy nearest comes with a later version
+error: `capacity` is not supported yet: capacity planning comes with a later version
   --> fingerpost.toml:11:64
    |
-11 | realservers = [{ name = "a", address = "192.0.2.1", port = 80, location = "52.4,4.9" }]
+11 | realservers = [{ name = "a", address = "192.0.2.1", port = 80, capacity = 7 }]
    |                                                                ^^^^^^^^
 hint: remove it
 
@@ -807,7 +807,7 @@ error: unknown key `colour` in this pool
   |
 2 | colour = "red"
   | ^^^^^^
-hint: known here: `policy`, `realservers`, `members`, `check`, `answers`, `min_healthy`, `on_all_down`, `affinity_prefix`, `geo`, `nets`, `min_ttl`, `max_leave`
+hint: known here: `policy`, `realservers`, `members`, `check`, `answers`, `min_healthy`, `on_all_down`, `affinity_prefix`, `geo`, `nets`, `min_ttl`, `max_leave`, `location`, `default`, `exclude`, `on_excluded`, `sticky`, `sticky_for`
 "#,
     );
 }

@@ -302,14 +302,14 @@ error: pools go in a circle: `a` → `b` → `c` → `a`
   |
 2 | [pools.a]
   |        ^
-hint: take one of them out of the `members`, `geo` or `nets` of the one before it
+hint: take one of them out of the `members`, `geo`, `nets` or `on_excluded` of the one before it
 
 error: pools go in a circle: `self` → `self`
   --> fingerpost.toml:10:8
    |
 10 | [pools.self]
    |        ^^^^
-hint: take one of them out of the `members`, `geo` or `nets` of the one before it
+hint: take one of them out of the `members`, `geo`, `nets` or `on_excluded` of the one before it
 "#,
     );
 }
@@ -409,7 +409,7 @@ error: this policy orders realservers, not pools
    |
 14 | policy = "wrr"
    |          ^^^^^
-hint: for pools there are `failover` and `geo`
+hint: for pools there are `failover`, `geo` and `nearest`
 
 error: this member is in the list twice
   --> fingerpost.toml:15:20

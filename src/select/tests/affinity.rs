@@ -115,6 +115,26 @@ fn shares_are_those_of_the_weights() {
     }
 }
 
+/// A table of slots is not perfectly still when a weight changes: some clients move between others as well. This says how few.
+#[test]
+fn weight_that_grows_moves_little_more_than_its_gain() {
+    let n = 100_000;
+    let before = owners(&hashed(&[(0, 100), (1, 100), (2, 100), (3, 100)]), n);
+    let after = owners(&hashed(&[(0, 110), (1, 100), (2, 100), (3, 100)]), n);
+    let moved = |is_meant: fn(&str, &str) -> bool| {
+        let moved = before.iter().zip(&after).filter(|(before, after)| before != after && is_meant(before, after));
+        f64::from(u32::try_from(moved.count()).expect("few")) / f64::from(n)
+    };
+    let gain = 110.0 / 410.0 - 100.0 / 400.0;
+    let (to_it, from_it, others) = (
+        moved(|_, after| after == "r0"),
+        moved(|before, _| before == "r0"),
+        moved(|one, other| one != "r0" && other != "r0"),
+    );
+    assert!(to_it - from_it > gain * 0.9 && to_it - from_it < gain * 1.1, "{to_it} {from_it}, gain {gain}");
+    assert!(from_it + others < 0.08, "{from_it} from it, {others} between others");
+}
+
 proptest! {
     #![proptest_config(cases())]
 

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 
 use super::{super::*, *};
+use crate::geo::{Continent, Coordinates, CountryCode, Location};
 
 /// Cases of a property test: a thousand, or what the environment says.
 pub(super) fn cases() -> ProptestConfig {
@@ -42,52 +43,100 @@ fn geo_pool(name: &'static str, below: &'static [&'static str]) -> impl Strategy
     })
 }
 
-const POLICIES: &[&str] = &["wrr", "random", "source-hash", "failover"];
+/// Few places, so that several are as near.
+fn coordinates() -> impl Strategy<Value = Coordinates> {
+    let places = [(52.37, 4.9), (50.85, 4.35), (40.71, -74.0), (-17.8, 178.0), (-13.83, -171.76), (89.0, 10.0)];
+    prop::sample::select(places.to_vec())
+        .prop_map(|(latitude, longitude)| Coordinates::new(latitude, longitude).expect("a place"))
+}
 
-fn leaf_pool(name: &'static str, octet: u8) -> impl Strategy<Value = String> {
-    let weights = prop::collection::vec((1u16..6, any::<bool>()), 1..4);
-    let rule = prop::sample::select(vec!["all", "none", "servfail"]);
-    let keys = (prop::sample::select(POLICIES), prop::sample::select(vec!["1", "2", "\"all\""]), rule);
-    (weights, keys, (8u8..=32, 20u8..=100), prop::sample::select(vec!["0%", "50%", "100%"])).prop_map(
-        move |(weights, (policy, answers, rule), (v4, v6), min_healthy)| {
-            let named: Vec<(String, String, u16)> = weights
-                .iter()
-                .enumerate()
-                .map(|(n, (weight, has_v6))| {
-                    let v6 = if *has_v6 { format!(" 2001:db8:{octet}::{n}") } else { String::new() };
-                    (format!("{name}{n}"), format!("192.0.{octet}.{}{v6}", n + 1), *weight)
-                })
-                .collect();
-            let named: Vec<(&str, &str, u16)> = named.iter().map(|(name, address, weight)| (&**name, &**address, *weight)).collect();
-            let keys = format!(
-                "policy = \"{policy}\"\nanswers = {answers}\non_all_down = \"{rule}\"\nmin_healthy = \"{min_healthy}\"\n\
-                 affinity_prefix = {{ v4 = {v4}, v6 = {v6} }}"
-            );
-            leaf(name, &keys, &named)
+fn location() -> impl Strategy<Value = Location> {
+    let country = prop::option::of(prop::sample::select(vec!["KP", "DE", "US"]));
+    (country, prop::option::of(1u32..3), prop::option::weighted(0.8, coordinates())).prop_map(
+        |(country, asn, coordinates)| {
+            let country = country.and_then(CountryCode::new);
+            Location { continent: country.map(CountryCode::continent), country, subdivision: None, asn, coordinates }
         },
     )
 }
 
-/// Three pools of realservers, two geo pools over them, and a geo pool over all; with health and operators as the bits say.
+fn geo() -> impl Strategy<Value = Geo> {
+    prop::collection::vec((network(), location()), 0..12).prop_map(Geo::from_networks)
+}
+
+/// Whom a pool does not serve, if anybody; `instead` is one of the pools that may serve them.
+fn exclusion(instead: &'static [&'static str]) -> impl Strategy<Value = String> {
+    let place = prop::sample::select(vec!["KP", "europe", "AS1", "AS2"]);
+    let to = prop::option::of(prop::sample::select(instead.to_vec()));
+    prop::option::weighted(0.3, (place, to)).prop_map(|exclusion| {
+        exclusion.map_or(String::new(), |(place, to)| {
+            format!("exclude = [{place:?}]\non_excluded = {:?}\n", to.unwrap_or("refused"))
+        })
+    })
+}
+
+/// Pools by distance; some of them, or none, for clients of unknown place.
+fn nearest_pool(name: &'static str, below: &'static [&'static str]) -> impl Strategy<Value = String> {
+    let default = prop::option::of(list_of(below));
+    (exclusion(&["c"]), default).prop_map(move |(exclusion, default)| {
+        let default = default.map_or(String::new(), |default| format!("default = {default}\n"));
+        format!("[pools.{name}]\npolicy = \"nearest\"\nmembers = {below:?}\n{default}{exclusion}")
+    })
+}
+
+const POLICIES: &[&str] = &["wrr", "random", "source-hash", "failover", "nearest"];
+
+fn leaf_pool(name: &'static str, octet: u8) -> impl Strategy<Value = String> {
+    let weights = prop::collection::vec((1u16..6, any::<bool>(), prop::option::of(coordinates())), 1..4);
+    let rule = prop::sample::select(vec!["all", "none", "servfail"]);
+    let keys = (prop::sample::select(POLICIES), prop::sample::select(vec!["1", "2", "\"all\""]), rule);
+    // The last of them sends nobody on: that could be a circle.
+    let instead: &[&str] = if name == "c" { &["refused"] } else { &["c"] };
+    let place = (prop::option::of(coordinates()), exclusion(instead));
+    (weights, keys, (8u8..=32, 20u8..=100), prop::sample::select(vec!["0%", "50%", "100%"]), place).prop_map(
+        move |(weights, (policy, answers, rule), (v4, v6), min_healthy, (location, exclusion))| {
+            let entry = |(n, (weight, has_v6, location)): (usize, &(u16, bool, Option<Coordinates>))| {
+                let v6 = if *has_v6 { format!(", \"2001:db8:{octet}::{n}\"") } else { String::new() };
+                let location = location.map_or(String::new(), |location| format!(", location = [{location}]"));
+                let addresses = format!("[\"192.0.{octet}.{}\"{v6}]", n + 1);
+                format!("{{ name = \"{name}{n}\", address = {addresses}, port = 80, weight = {weight}{location} }},\n")
+            };
+            let entries: String = weights.iter().enumerate().map(entry).collect();
+            let location = location.map_or(String::new(), |location| format!("location = [{location}]\n"));
+            let keys = format!(
+                "policy = \"{policy}\"\nanswers = {answers}\non_all_down = \"{rule}\"\nmin_healthy = \"{min_healthy}\"\n\
+                 affinity_prefix = {{ v4 = {v4}, v6 = {v6} }}"
+            );
+            format!("[pools.{name}]\ncheck = \"c\"\n{keys}\n{location}{exclusion}realservers = [\n{entries}]\n")
+        },
+    )
+}
+
+/// Three pools of realservers, two geo pools and a nearest one over them, and others over all; with health and operators as the bits say.
 fn bench() -> impl Strategy<Value = Bench> {
     let leaves = (leaf_pool("a", 1), leaf_pool("b", 2), leaf_pool("c", 3));
-    let pools = (geo_pool("g", &["a", "b", "c"]), geo_pool("h", &["b", "c"]), geo_pool("top", &["g", "h", "a"]));
-    (leaves, pools, any::<u32>(), any::<u16>()).prop_map(|((a, b, c), (g, h, top), downs, admins)| {
-        let order = "[pools.order]\nmembers = [\"h\", \"a\", \"g\"]\n";
-        let mut bench = Bench::new(&format!("{CHECK}{a}{b}{c}{g}{h}{top}{order}"));
-        let mut targets = bench.state.targets();
-        targets.sort_by_key(|target| target.address);
-        for (n, target) in targets.into_iter().enumerate() {
-            if downs >> n & 1 == 1 {
-                bench.apply(Event::Probed(target, Err("refused".into())));
+    let pools = (geo_pool("g", &["a", "b", "c"]), geo_pool("h", &["b", "c"]), geo_pool("top", &["g", "h", "a", "n"]));
+    let nearest = (nearest_pool("n", &["a", "b", "c"]), nearest_pool("far", &["g", "n", "b"]), geo());
+    (leaves, pools, nearest, any::<u32>(), any::<u16>()).prop_map(
+        |((a, b, c), (g, h, top), (n, far, geo), downs, admins)| {
+            let order = "[pools.order]\nmembers = [\"h\", \"a\", \"g\"]\n";
+            let databases = "[geoip]\ndatabases = [\"city.mmdb\"]\n";
+            let mut bench = Bench::with_geo(&format!("{databases}{CHECK}{a}{b}{c}{g}{h}{n}{far}{top}{order}"), geo);
+            let mut targets = bench.state.targets();
+            targets.sort_by_key(|target| target.address);
+            for (n, target) in targets.into_iter().enumerate() {
+                if downs >> n & 1 == 1 {
+                    bench.apply(Event::Probed(target, Err("refused".into())));
+                }
             }
-        }
-        for (n, pool) in ["a", "b", "c"].into_iter().enumerate() {
-            let admin = [Admin::Ready, Admin::Ready, Admin::Drain, Admin::Maint][usize::from(admins >> (2 * n) & 3)];
-            bench.set(&format!("{pool}/{pool}0"), admin);
-        }
-        bench
-    })
+            for (n, pool) in ["a", "b", "c"].into_iter().enumerate() {
+                let admin =
+                    [Admin::Ready, Admin::Ready, Admin::Drain, Admin::Maint][usize::from(admins >> (2 * n) & 3)];
+                bench.set(&format!("{pool}/{pool}0"), admin);
+            }
+            bench
+        },
+    )
 }
 
 impl std::fmt::Debug for Bench {
@@ -107,7 +156,7 @@ fn any_client() -> impl Strategy<Value = Client> {
 }
 
 fn pool() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(vec!["top", "order", "g", "h", "a"])
+    prop::sample::select(vec!["top", "order", "g", "h", "a", "n", "far"])
 }
 
 proptest! {
@@ -139,9 +188,11 @@ proptest! {
     #[test]
     fn scope_is_0_where_nothing_depends_on_the_client(bench in bench(), one in any_client(), other in any_client()) {
         for pool in ["a", "b", "c"] {
-            let is_hashed = matches!(bench.snapshot.pool(bench.pool(pool)).map(|pool| &pool.members),
-                Some(Members::Realservers(Realservers { policy: Policy::SourceHash(_), .. })));
-            if !is_hashed {
+            let asks = bench.snapshot.pool(bench.pool(pool)).is_some_and(|pool| {
+                let Members::Realservers(realservers) = &pool.members else { return true };
+                pool.exclusion.is_some() || matches!(realservers.policy, Policy::SourceHash(_) | Policy::Nearest(_))
+            });
+            if !asks {
                 let other = Client { address: other.address, prefix: other.prefix, ..one };
                 let ranking = bench.select(pool, &one);
                 prop_assert_eq!(ranking.scope, Scope(0));
@@ -178,5 +229,55 @@ proptest! {
         }
         prop_assert!(ranking.realservers.len() <= client.most);
         prop_assert!(ranking.realservers.is_empty() || ranking.when_empty == WhenEmpty::Nothing);
+    }
+
+    /// The precedence of the excluded: whoever the databases place there is never served by the pool that excludes them.
+    #[test]
+    fn excluded_client_is_never_served(bench in bench(), client in any_client(), pool in pool()) {
+        let location = bench.snapshot.geo.locate(client.address);
+        for ranked in &bench.select(pool, &client).realservers {
+            let name = bench.snapshot.pool(ranked.pool).map(|pool| pool.name.clone()).unwrap_or_default();
+            let configured = bench.state.config().pools.iter().find(|pool| pool.name == name).expect("configured");
+            for place in configured.exclusion.iter().flat_map(|exclusion| &exclusion.places) {
+                let text = place.to_string();
+                let is_there = location.country.is_some_and(|country| country.as_str() == text)
+                    || location.asn.is_some_and(|asn| format!("AS{asn}") == text)
+                    || location.continent.map(Continent::name) == Some(&*text);
+                prop_assert!(!is_there, "{} is in {}, which `{}` excludes", client.address, place, name);
+            }
+        }
+    }
+
+    /// By connections, which get everybody: in a nearest pool, nobody is passed by somebody who is much further away.
+    #[test]
+    fn nearest_ranking_has_every_candidate_once_and_by_distance(bench in bench(), client in any_client()) {
+        let client = Client { via: Via::L4, most: 64, ..client };
+        for pool in ["a", "b", "c"] {
+            let ranking = bench.select(pool, &client);
+            let Some(Members::Realservers(realservers)) = bench.snapshot.pool(bench.pool(pool)).map(|pool| &pool.members) else { continue };
+            let (Policy::Nearest(_), WhenEmpty::Nothing) = (&realservers.policy, ranking.when_empty) else { continue };
+            if ranking.realservers.iter().any(|ranked| ranked.pool != bench.pool(pool)) || ranking.realservers.is_empty() {
+                continue;
+            }
+            let mut ids: Vec<u16> = ranking.realservers.iter().map(|ranked| ranked.id.0).collect();
+            ids.sort_unstable();
+            let candidates: Vec<u16> = realservers.view(None).candidates.iter().map(|id| id.0).collect();
+            prop_assert_eq!(ids, candidates);
+            let Some(place) = bench.snapshot.geo.locate(client.address).coordinates else { continue };
+            let config = bench.state.config().clone();
+            let located = |ranked: &Ranked<'_>| {
+                let pool = config.pools.iter().find(|configured| &*configured.name == pool)?;
+                let crate::config::Members::Realservers { realservers, .. } = &pool.members else { return None };
+                let configured = realservers.get(usize::from(ranked.id.0))?;
+                let by_address = |family| bench.snapshot.geo.locate(configured.address(family)?).coordinates;
+                let known = configured.location.or_else(|| by_address(Family::V4)).or_else(|| by_address(Family::V6));
+                Some(known.map_or(f64::INFINITY, |known| place.distance_km(known)))
+            };
+            let distances: Vec<f64> = ranking.realservers.iter().filter_map(located).collect();
+            for (at, distance) in distances.iter().enumerate() {
+                let further = distances.iter().take(at).copied().fold(0.0, f64::max);
+                prop_assert!(further <= distance * 1.05 + 1e-9, "{:?}", distances);
+            }
+        }
     }
 }

@@ -18,6 +18,7 @@ mod realserver;
 mod redirect;
 mod reload;
 mod server;
+mod steering;
 mod tools;
 mod transfer;
 mod unbound;
