@@ -43,6 +43,7 @@ pub(super) async fn converse(
     let mut end = None;
     loop {
         if let Some(end) = end.filter(|_| sendings.is_empty()) {
+            let _ = timeout(WRITE_TIMEOUT, writer.shutdown()).await;
             return end;
         }
         // Without an order: of a reader and of transfers that are always ready neither keeps the other from its turn.

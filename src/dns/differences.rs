@@ -519,6 +519,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn any_octet_of_an_answer_may_be_another_one(at: prop::sample::Index, octet: u8) {
+            let answer = "@ 60 SOA ns. h. 2 1 1 1 1\n@ 60 SOA ns. h. 1 1 1 1 1\na 60 A 192.0.2.1\n@ 60 MX 10 Mail\n\
+                          @ 60 SOA ns. h. 2 1 1 1 1\nb 60 TXT \"Two\"\n@ 60 SOA ns. h. 2 1 1 1 1\n";
+            let mut message = messages(&wires(answer), 9).concat();
+            let at = at.index(message.len());
+            message[at] = octet;
+            // Taken or refused: what is taken leads to a zone, or is refused then.
+            if let Ok(Some(Answer::Differences(differences))) = take(1, &[message])
+                && let Ok(text) = differences.apply(&zone(OLD))
+            {
+                let _ = Zone::from_transfer(Path::new("example.org.zone"), &text);
+            }
+        }
+    }
+
+    proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         /// Whatever a zone is and becomes, the differences lead there; applied to any other zone they are refused.
