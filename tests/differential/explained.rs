@@ -31,7 +31,6 @@ const NXT: u16 = 30;
 const DNAME: u16 = 39;
 const OPT: u16 = 41;
 const NXNAME: u16 = 128;
-const TKEY: u16 = 249;
 const IXFR: u16 = 251;
 const AXFR: u16 = 252;
 const MAILA: u16 = 254;
@@ -144,7 +143,7 @@ pub const EXPLAINED: &[Explained] = &[
         rfc: "RFC 3597 §3",
         why: "BIND says NOTIMP or FORMERR for type 0, NXNAME, MAILA and the like, or follows no alias, Knot says NOTIMP for type 0; nothing is known about them here, so there are none",
         put_right: |case, kind, theirs, _| match (kind, case.shape.rtype(), theirs.rcode_alone()) {
-            (Bind, Some(0 | OPT | NXNAME | TKEY..=MAILA), _) | (Knot, Some(0), Some(NOTIMP)) => {
+            (Bind, Some(0 | OPT | NXNAME..=MAILA), _) | (Knot, Some(0), Some(NOTIMP)) => {
                 *theirs = Essence::NoOpinion;
             }
             _ => {}
@@ -291,13 +290,22 @@ pub const EXPLAINED: &[Explained] = &[
     Explained {
         name: "ECS is not known",
         rfc: "RFC 7871 §7.2.1",
-        why: "NSD does not send the option back",
-        put_right: |case, kind, theirs, _| {
-            if let (Nsd, Essence::Message(theirs)) = (kind, theirs)
-                && !matches!(theirs.rcode, FORMERR | NOTIMP | NOTAUTH | BADVERS)
-                && let Some(opt) = &mut theirs.opt
-            {
-                opt.ecs = case.shape.ecs_of_answer();
+        why: "NSD does not send the option back, and has so much more room",
+        put_right: |case, kind, theirs, ours| {
+            let (Nsd, Some(option), Essence::Message(without)) = (kind, case.shape.ecs_of_answer(), &mut *theirs)
+            else {
+                return;
+            };
+            if matches!(without.rcode, FORMERR | NOTIMP | NOTAUTH | BADVERS) {
+                return;
+            }
+            if let Some(opt) = &mut without.opt {
+                opt.ecs = Some(option.clone());
+            }
+            let n_octets = case.reply(kind).message().map_or(0, |message| message.n_octets) + 4 + option.len();
+            let is_cut = matches!(ours, Essence::Message(ours) if ours.flags & TC != 0) && without.flags & TC == 0;
+            if is_cut && !case.is_tcp && n_octets > case.octets_allowed() {
+                *theirs = Essence::NoOpinion;
             }
         },
     },
@@ -326,8 +334,11 @@ pub const EXPLAINED: &[Explained] = &[
                 return;
             }
             match theirs {
+                Essence::Message(theirs) if theirs.flags & TC != 0 => {}
                 theirs if part.len() < whole.len() && is_within(part, whole) => *theirs = Essence::NoOpinion,
-                Essence::Message(theirs) if is_within(whole, part) => theirs.answer.clone_from(whole),
+                Essence::Message(theirs) if part.len() > whole.len() && is_within(whole, part) && !case.is_any() => {
+                    theirs.answer.clone_from(whole);
+                }
                 _ => {}
             }
         },
@@ -355,11 +366,15 @@ pub const EXPLAINED: &[Explained] = &[
         name: "referral behind an alias",
         rfc: "RFC 1034 §4.3.2",
         why: "BIND does not say where the alias leads to when that is delegated",
-        put_right: |case, kind, theirs, _| {
-            let (Bind, Some(whole), Essence::Message(theirs)) = (kind, case.whole(), theirs) else { return };
+        put_right: |case, kind, theirs, ours| {
+            let (Bind, Some(whole), Essence::Message(shorter)) = (kind, case.whole(), &mut *theirs) else { return };
             let servers = only(NS, &whole.sections[AUTHORITY]);
-            if !servers.is_empty() && theirs.authority.is_empty() && theirs.answer == whole.sections[ANSWER] {
-                (theirs.authority, theirs.glue) = (servers, glue(whole));
+            if servers.is_empty() || !shorter.authority.is_empty() || shorter.answer != whole.sections[ANSWER] {
+                return;
+            }
+            match ours {
+                Essence::Message(ours) if ours.flags & TC != 0 => *theirs = Essence::NoOpinion,
+                _ => (shorter.authority, shorter.glue) = (servers, glue(whole)),
             }
         },
     },
@@ -385,7 +400,7 @@ pub const EXPLAINED: &[Explained] = &[
             let (Some(whole), Essence::Message(other)) = (case.whole(), &*theirs) else { return };
             let answer = &whole.sections[ANSWER];
             let is_meant = match kind {
-                Nsd => is_within(answer, &other.answer),
+                Nsd => case.reply(kind).message().is_some_and(|message| is_within(answer, &message.sections[ANSWER])),
                 Bind => *answer == other.answer && other.authority.is_empty(),
                 _ => false,
             };
@@ -447,9 +462,18 @@ pub const EXPLAINED: &[Explained] = &[
         name: "glue left out without TC",
         rfc: "RFC 9471 §3.1",
         why: "NSD and BIND send part of the glue of servers below the cut when not all fits, and do not set TC",
-        put_right: |case, kind, theirs, _| {
-            let (Nsd | Bind, Essence::Message(part)) = (kind, &*theirs) else { return };
-            if part.flags & TC == 0 && case.lacks_glue(part) {
+        put_right: |case, kind, theirs, ours| {
+            let (Nsd | Bind, Essence::Message(part)) = (kind, &mut *theirs) else { return };
+            let n_missing = case.n_missing_glue_octets(part);
+            if part.flags & TC != 0 || n_missing == 0 {
+                return;
+            }
+            let n_octets = case.reply(kind).message().map_or(0, |message| message.n_octets) + n_missing;
+            let is_cut = matches!(ours, Essence::Message(ours) if ours.flags & TC != 0);
+            if is_cut && !case.is_tcp && n_octets > case.octets_allowed() {
+                part.flags |= TC;
+                (part.answer, part.authority, part.glue) = Default::default();
+            } else {
                 *theirs = Essence::NoOpinion;
             }
         },

@@ -53,6 +53,14 @@ pub enum Essence {
     Message(Box<Meaning>),
 }
 
+/// What a reference thinks of our reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opinion {
+    Agrees,
+    Differs,
+    None,
+}
+
 /// What must be the same in a message.
 #[derive(Clone, Default, PartialEq)]
 pub struct Meaning {
@@ -117,9 +125,15 @@ impl Case<'_> {
 
     /// How many agree, and how many have no say.
     fn count(&self, explanations: &[&'static Explained]) -> (usize, usize) {
+        let opinions = self.opinions(explanations);
+        let n_of = |opinion| opinions.iter().filter(|other| **other == opinion).count();
+        (n_of(Opinion::Agrees), n_of(Opinion::None))
+    }
+
+    /// What Knot, NSD and BIND think of our reply with these explanations.
+    fn opinions(&self, explanations: &[&'static Explained]) -> [Opinion; N_REFERENCES] {
         let [ours, knot, nsd, bind] = self.replies.map(|reply| self.essence(reply));
-        let (mut n_agreeing, mut n_excused) = (0, 0);
-        for (kind, mut theirs) in [(Kind::Knot, knot), (Kind::Nsd, nsd), (Kind::Bind, bind)] {
+        [(Kind::Knot, knot), (Kind::Nsd, nsd), (Kind::Bind, bind)].map(|(kind, mut theirs)| {
             for explained in explanations {
                 let was_same = theirs == ours;
                 (explained.put_right)(self, kind, &mut theirs, &ours);
@@ -128,10 +142,12 @@ impl Case<'_> {
                     theirs.clone_from(&ours);
                 }
             }
-            n_agreeing += usize::from(theirs == ours);
-            n_excused += usize::from(theirs == Essence::NoOpinion);
-        }
-        (n_agreeing, n_excused)
+            match theirs {
+                Essence::NoOpinion => Opinion::None,
+                theirs if theirs == ours => Opinion::Agrees,
+                _ => Opinion::Differs,
+            }
+        })
     }
 
     /// Our reply.
@@ -172,18 +188,23 @@ impl Case<'_> {
         Essence::Message(Box::new(meaning))
     }
 
-    /// Whether a referral lacks addresses that the zone has for servers at or below the cut.
-    pub fn lacks_glue(&self, theirs: &Meaning) -> bool {
+    /// Octets of the addresses that a referral lacks though the zone has them, of servers at or below the cut; owners as pointers.
+    pub fn n_missing_glue_octets(&self, theirs: &Meaning) -> usize {
         let servers =
             theirs.authority.iter().filter(|((_, rtype, _), _)| *rtype == 2).flat_map(|((cut, ..), servers)| {
                 let names = servers.rdatas.iter().filter_map(|rdata| Name::from_wire(rdata));
                 names.filter(move |server| server.is_within(cut))
             });
-        servers.into_iter().any(|server| {
-            TYPES_OF_ADDRESSES.iter().any(|&rtype| {
-                self.universe.has_rrset(&server, rtype) && !theirs.glue.contains_key(&(server.clone(), rtype, 1))
-            })
-        })
+        let addresses = servers.flat_map(|server| TYPES_OF_ADDRESSES.map(|rtype| (server.clone(), rtype, 1)));
+        let missing = addresses.filter(|key| !theirs.glue.contains_key(key));
+        missing
+            .map(|(server, rtype, _)| self.universe.n_records(&server, rtype) * if rtype == 1 { 16 } else { 28 })
+            .sum()
+    }
+
+    /// Whether a referral lacks any such address.
+    pub fn lacks_glue(&self, theirs: &Meaning) -> bool {
+        self.n_missing_glue_octets(theirs) > 0
     }
 
     /// What we give when there is room, as far as that is known.
@@ -191,9 +212,15 @@ impl Case<'_> {
         self.ours_by_tcp.unwrap_or(self.ours()).message()
     }
 
+    /// The name asked for, in lower case, also of what is no proper query.
+    fn qname(&self) -> Option<Name> {
+        let name = self.shape.question.get(..self.shape.question.len().checked_sub(4)?)?;
+        Name::from_wire(name).map(|name| name.folded())
+    }
+
     /// The name asked for and what aliases lead to, in lower case.
     pub fn names_on_the_way(&self) -> Vec<Name> {
-        let question = self.query.question.iter().map(|question| question.name.folded());
+        let question = self.qname().into_iter();
         let answer = self.whole().map(|message| &message.sections[ANSWER]);
         let aliases = answer.into_iter().flatten().filter(|((_, rtype, _), _)| *rtype == CNAME);
         let targets = aliases.flat_map(|(_, alias)| alias.rdatas.iter().filter_map(|rdata| Name::from_wire(rdata)));
@@ -202,7 +229,7 @@ impl Case<'_> {
 
     /// How many aliases lead from the name asked for to the last; `None` if there are others beside, or none.
     pub fn n_links(&self, answer: &Section) -> Option<usize> {
-        let mut name = self.query.question.as_ref()?.name.folded();
+        let mut name = self.qname()?;
         let mut seen = BTreeSet::new();
         while let Some(alias) = answer.get(&(name.clone(), CNAME, 1)).filter(|_| seen.insert(name.clone())) {
             name = alias.rdatas.iter().find_map(|rdata| Name::from_wire(rdata))?;
@@ -213,7 +240,7 @@ impl Case<'_> {
 
     /// The first links of a chain, up to the one made by a DNAME whose target is below itself; `None` if there is none such.
     pub fn until_endless(&self, answer: &Section) -> Option<Section> {
-        let mut name = self.query.question.as_ref()?.name.folded();
+        let mut name = self.qname()?;
         let mut first = Section::new();
         while let Some((key, alias)) = answer.get_key_value(&(name.clone(), CNAME, 1)) {
             first.insert(key.clone(), alias.clone()).map_or(Some(()), |_| None)?;
@@ -242,9 +269,9 @@ impl Case<'_> {
 
     /// Whether a DNAME of `answer` makes a name of more than 255 octets of the last name before it.
     pub fn is_made_too_long(&self, answer: &Section) -> bool {
-        let Some(question) = &self.query.question else { return false };
+        let Some(qname) = self.qname() else { return false };
         let targets = answer.iter().filter(|((_, rtype, _), _)| *rtype == CNAME).flat_map(|(_, alias)| &alias.rdatas);
-        let names = targets.filter_map(|rdata| Name::from_wire(rdata)).chain([question.name.folded()]);
+        let names = targets.filter_map(|rdata| Name::from_wire(rdata)).chain([qname]);
         let names: Vec<Name> = names.collect();
         let dnames = answer.iter().filter(|((_, rtype, _), _)| *rtype == DNAME);
         dnames.into_iter().any(|((owner, ..), dname)| {
@@ -359,7 +386,11 @@ impl Case<'_> {
 
     /// Everything that is needed to see what is wrong.
     pub fn describe(&self, problem: &str) -> String {
-        let mut text = format!("ours {problem}, {}\n{}\n", if self.is_tcp { "TCP" } else { "UDP" }, self.query.shown);
+        let transport = if self.is_tcp { "TCP" } else { "UDP" };
+        let all: Vec<&'static Explained> = EXPLAINED.iter().collect();
+        let opinions = self.opinions(&all);
+        let mut text = format!("ours {problem}, {transport}\n{}\n", self.query.shown);
+        let _ = writeln!(text, "with all explanations Knot, NSD, BIND: {opinions:?}");
         text.push_str("hex ");
         for octet in &self.query.packet {
             let _ = write!(text, "{octet:02x}");

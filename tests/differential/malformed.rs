@@ -10,6 +10,9 @@ use crate::{
 /// A packet made from a good one, at random or, by turns, of those of the table.
 pub fn generate(rng: &mut Rng, draft: &Draft, is_for_tcp: bool, turn: usize) -> Query {
     let mut packet = draft.packet();
+    // OPT as a record of a type that some server reads would be FORMERR there for its data; the table has other records.
+    let opt_type_at = 13 + draft.question.wire().len();
+    let is_opt_type = |at: usize| draft.edns.is_some() && (opt_type_at..opt_type_at + 2).contains(&at);
     let shown = match rng.usize(..8) {
         0 => {
             packet.truncate(rng.usize(..packet.len()));
@@ -17,6 +20,7 @@ pub fn generate(rng: &mut Rng, draft: &Draft, is_for_tcp: bool, turn: usize) -> 
         }
         1 => {
             let at = rng.usize(2..packet.len());
+            let at = if is_opt_type(at) { 2 } else { at };
             let octet = rng.u8(..);
             packet[at] = octet;
             format!("octet {at} set to {octet:#x}: {draft}")

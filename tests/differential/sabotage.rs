@@ -1,10 +1,15 @@
 //! Makes a good reply wrong in every way that matters, to see whether the judge notices: it proves that the judge can fail at all, and that
 //! no explanation is so wide that a mistake of ours fits in.
 
+use fastrand::Rng;
+
 use crate::{
     judge::{Case, Essence, Verdict},
-    message::{AA, ADDITIONAL, ANSWER, AUTHORITY, Message, Reply, RrsetKey, TC, glue},
+    message::{AA, ADDITIONAL, ANSWER, AUTHORITY, Message, Opt, QR, Reply, Rrset, RrsetKey, Section, TC, glue},
     name::Name,
+    queries::{Draft, Edns, Question},
+    shape::Shape,
+    zones::Universe,
 };
 
 /// RA, which nobody here sets.
@@ -119,4 +124,49 @@ fn spoil(case: &Case<'_>) -> Vec<(String, Reply)> {
         });
     }
     all
+}
+
+/// The verdict when `replies` are these.
+fn verdict(case: &Case<'_>, replies: [&Reply; 4]) -> Verdict {
+    Case { replies, shape: case.shape.clone(), ..*case }.verdict()
+}
+
+#[test]
+fn judge_reports_every_mistake_of_ours_and_none_of_a_single_reference() {
+    let universe = Universe::generate(&mut Rng::with_seed(1), 2);
+    let apex = universe.zones[0].apex.clone();
+    let options = vec![(3, Vec::new()), (8, vec![0, 1, 24, 0, 192, 0, 2])];
+    let edns = Some(Edns { options, ..Edns::plain() });
+    let query = Draft { flags: 0, question: Question { name: apex.clone(), rtype: 15, class: 1 }, edns }.query();
+    let rrset = |rtype: u16, rdatas: &[&[u8]]| {
+        let rdatas = rdatas.iter().map(|rdata| rdata.to_vec()).collect();
+        Section::from([((apex.clone(), rtype, 1), Rrset { ttls: [300].into(), rdatas })])
+    };
+    let answer = rrset(15, &[b"\0\x01\x01a\0", b"\0\x02\x01b\0"]);
+    let negative = rrset(6, &[b"\x01a\0\x01b\0soa"]);
+    for sections in [[answer, Section::new(), Section::new()], [Section::new(), negative, Section::new()]] {
+        let opt = Opt { version: 0, flags: 0, nsid: Some(b"here".to_vec()), ecs: Some(vec![0, 1, 24, 0, 192, 0, 2]) };
+        let question = query.question.as_ref().map(Question::wire).unwrap_or_default();
+        let message = Message {
+            flags: QR | AA,
+            rcode: 0,
+            question,
+            sections,
+            opt: Some(opt),
+            has_duplicates: false,
+            n_octets: 99,
+        };
+        let good = Reply::Message(Box::new(message));
+        let shape = Shape::of(&query.packet);
+        let case =
+            Case { universe: &universe, query: &query, is_tcp: false, replies: [&good; 4], shape, ours_by_tcp: None };
+        assert!(matches!(case.verdict(), Verdict::Same));
+        let spoilt = spoil(&case);
+        assert!(spoilt.len() >= 20, "only {} mistakes", spoilt.len());
+        for (how, bad) in &spoilt {
+            let is_different = |replies: [&Reply; 4]| matches!(verdict(&case, replies), Verdict::Different(_));
+            assert!(is_different([bad, &good, &good, &good]), "{how} is not reported");
+            assert!(!is_different([&good, bad, &good, &good]), "{how} of Knot alone is reported");
+        }
+    }
 }

@@ -131,6 +131,14 @@ impl Universe {
         self.names.iter().any(|names| names.has(owner, &type_text(rtype)))
     }
 
+    /// How many records of this owner, in lower case, and type there are in the zone that has most of them.
+    pub fn n_records(&self, owner: &Name, rtype: u16) -> usize {
+        let zones = self.zones.iter().filter(|zone| owner.is_within(&zone.apex));
+        let rrsets = zones.flat_map(|zone| &zone.rrsets);
+        let these = rrsets.filter(|((other, text), _)| type_number(text) == rtype && other.folded() == *owner);
+        these.map(|(_, rrset)| rrset.rdatas.len()).max().unwrap_or_default()
+    }
+
     /// Whether `name`, or a name between it and its zone's apex, exists in another zone only.
     pub fn has_foreign_ancestor(&self, name: &Name) -> bool {
         let Some((zone, own)) = self.zone_and_names_of(name) else { return false };

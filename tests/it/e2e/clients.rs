@@ -52,7 +52,7 @@ fn kdig_with_every_option_over_one_connection_that_is_kept_open() {
 }
 
 #[test]
-fn drill_asks_by_udp_and_tcp() {
+fn drill_asks_by_udp_and_tcp_and_takes_a_zone() {
     let site = site();
     let server = site.start();
     for flags in ["", "-t", "-D"] {
@@ -61,6 +61,13 @@ fn drill_asks_by_udp_and_tcp() {
         assert!(shown.contains("192.0.2.1") && shown.contains("192.0.2.2"), "{flags}: {shown}");
         let shown = ask("drill", &server, &format!("{flags} nothing.example.org MX"));
         assert!(shown.contains("rcode: NXDOMAIN") && shown.contains("SOA"), "{flags}: {shown}");
+    }
+    let shown = ask("drill", &server, "-b 4096 -D static.example.org A");
+    assert!(shown.contains("EDNS: version 0; flags: do ; udp: 1232") && shown.contains("192.0.2.7"), "{shown}");
+    let shown = ask("drill", &server, "-t example.org AXFR");
+    assert_eq!(shown.matches("\tSOA\t").count(), 2, "{shown}");
+    for record in ["www.example.org.\t30\tIN\tA\t192.0.2.1", "alias.example.org.\t300\tIN\tCNAME"] {
+        assert!(shown.contains(record), "{record} is not in {shown}");
     }
 }
 
