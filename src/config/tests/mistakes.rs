@@ -807,7 +807,7 @@ error: unknown key `colour` in this pool
   |
 2 | colour = "red"
   | ^^^^^^
-hint: known here: `policy`, `realservers`, `members`, `check`, `answers`, `min_healthy`, `on_all_down`, `affinity_prefix`, `geo`, `nets`, `min_ttl`, `max_leave`, `location`, `default`, `exclude`, `on_excluded`, `sticky`, `sticky_for`
+hint: known here: `policy`, `realservers`, `members`, `check`, `answers`, `min_healthy`, `on_all_down`, `affinity_prefix`, `geo`, `nets`, `min_ttl`, `max_leave`, `location`, `default`, `exclude`, `on_excluded` and 2 more
 "#,
     );
 }
