@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use smallvec::SmallVec;
 
-use super::{Ranked, Turn, Via, Walk, Witness, geo_list, is_excluded, round_robin, wrr::turn_among};
+use super::{Inherited, Ranked, Turn, Via, Walk, Witness, geo_list, is_excluded, round_robin, wrr::turn_among};
 use crate::{
-    config::Answers,
     geo::GroupId,
     snapshot::{Members, NearestPools, Orders, Realservers, View},
     types::{POOL_DEPTH_MAX, PoolId, RealserverId},
@@ -88,9 +87,10 @@ impl<'s, W: Witness> Walk<'s, '_, W> {
         &mut self,
         id: PoolId,
         nearest: &'s NearestPools,
-        answers: Option<Answers>,
+        inherited: Inherited,
         depth: usize,
     ) -> bool {
+        let answers = inherited.answers;
         let (order, prefix) = self.order_of(&nearest.orders);
         self.witness.measured(id, &nearest.orders, order, prefix);
         if nearest.pools.len() > 1 {
@@ -102,7 +102,8 @@ impl<'s, W: Witness> Walk<'s, '_, W> {
             for &index in nearest.orders.nearest.group(group) {
                 let Some(&(member, share)) = nearest.pools.get(usize::from(index)) else { continue };
                 if self.is_failed(member, depth + 1) {
-                    self.witness.passed_over(member);
+                    // It adds nothing but what it has to do with how long the answer may live.
+                    self.rank_healthy(member, inherited, depth + 1);
                 } else {
                     members.push((member, share));
                 }
@@ -113,14 +114,14 @@ impl<'s, W: Witness> Walk<'s, '_, W> {
             };
             members.rotate_left(first);
             for (member, _) in members {
-                is_ranked |= self.rank_healthy(member, answers, depth + 1);
+                is_ranked |= self.rank_healthy(member, inherited, depth + 1);
                 if is_ranked && self.is_enough(answers) {
                     return true;
                 }
             }
         }
         for member in nearest.rest(order) {
-            is_ranked |= self.rank_healthy(member, answers, depth + 1);
+            is_ranked |= self.rank_healthy(member, inherited, depth + 1);
             if is_ranked && self.is_enough(answers) {
                 return true;
             }

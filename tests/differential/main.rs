@@ -1,14 +1,21 @@
 //! The judge: asks Knot, NSD, BIND and us the same packets about the same zones, and compares what matters.
 //!
-//! Zones and packets come from a seed, a fixed one unless `FINGERPOST_SEED` gives another; one test asks a table of malformed packets. A difference is printed with the records that have a say, the query as a line
-//! for dig and in hex, and the four replies; those that are meant stand in [`explained`], each with its RFC.
+//! Zones and packets come from a seed: one that is always the same, and one that is new in every run and printed, with the line that asks
+//! the same again. One test asks a table of malformed packets. Two references must give what we give, or one where the others have no say.
+//! A difference is printed with the records that have a say, the query as a line for dig and in hex, and the four replies; those that are
+//! meant stand in [`explained`], each with the RFC that we follow, and a run prints how often each was needed.
+//!
+//! A run also prints how many queries were about what ([`aspects`]) and fails when something was never asked; and it spoils good replies in
+//! every way that matters ([`sabotage`]) and fails when one passes.
 //!
 //! Needs Debian's `knot`, `nsd` and `bind9`. Not compared: order within sections, additional records that may be missing, how much is sent
 //! with TC and for ANY, EDNS options other than NSID and client subnet.
 
 #![expect(unreachable_pub, reason = "the items of a test are for the test")]
-#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+#[cfg(test)]
+mod aspects;
 #[cfg(test)]
 mod exchange;
 #[cfg(test)]
@@ -24,46 +31,47 @@ mod name;
 #[cfg(test)]
 mod queries;
 #[cfg(test)]
+mod sabotage;
+#[cfg(test)]
 mod servers;
 #[cfg(test)]
 mod shape;
 #[cfg(test)]
+mod standing;
+#[cfg(test)]
+mod trial;
+#[cfg(test)]
 mod zones;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt::Write as _,
-    thread,
-    time::Duration,
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
 
 use crate::{
-    explained::Explained,
-    judge::{Case, Verdict},
-    message::Reply,
     queries::{Draft, Edns, Query, Question},
-    servers::Fleet,
+    trial::Report,
     zones::Universe,
 };
 
 /// Packets of each seeded run; those that go over TCP as well count once.
-const N_QUERIES: usize = 12_000;
+const N_QUERIES: usize = 10_500;
+/// Of these so many must have replies of two references at least.
+const N_JUDGED_MIN: usize = 10_000;
 /// Parents; about half of them have a child zone.
 const N_PARENTS: usize = 80;
-/// Different kinds of differences that are printed.
-const SHOWN_MAX: usize = 12;
-/// Wait after the last reply before a packet is asked again or counts as unanswered.
-const PATIENCE: Duration = Duration::from_millis(300);
-/// How often a packet is asked over UDP until it counts as unanswered.
-const N_ATTEMPTS: usize = 2;
+/// The seed of the run that is always the same.
+const FIXED_SEED: u64 = 4711;
 
-/// Another seed finds what this one does not: give it as `FINGERPOST_SEED`.
 #[test]
-fn seeded_packets_get_what_the_references_give() {
-    let seed = std::env::var("FINGERPOST_SEED").map_or(4711, |text| text.parse().expect("FINGERPOST_SEED is a number"));
-    run_seed(seed);
+fn packets_of_a_fixed_seed_get_what_the_references_give() {
+    run_seed(FIXED_SEED);
+}
+
+/// The seed is new in every run, or what `FINGERPOST_SEED` says.
+#[test]
+fn packets_of_a_fresh_seed_get_what_the_references_give() {
+    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| u64::from(now.subsec_nanos()));
+    run_seed(std::env::var("FINGERPOST_SEED").map_or_else(|_| clock(), |text| text.parse().expect("a number")));
 }
 
 #[test]
@@ -75,87 +83,25 @@ fn malformed_packets_get_what_the_references_give() {
     let mut queries = malformed::all(&Draft { flags: queries::RD, question: question.clone(), edns: Some(edns) });
     queries.extend(malformed::all(&Draft { flags: 0, question, edns: None }));
     queries::number(&mut queries);
-    judge(&universe, &queries, "the table of malformed packets");
+    let report = trial::hold(&universe, &queries, "the table of malformed packets");
+    check(&report);
 }
 
 fn run_seed(seed: u64) {
     // Seen when the test fails, and with --nocapture.
-    println!("FINGERPOST_SEED={seed}");
+    let replay =
+        format!("FINGERPOST_SEED={seed} cargo test --test differential fresh -- --nocapture    # asks the same again");
+    println!("{replay}");
     let mut rng = Rng::with_seed(seed);
     let universe = Universe::generate(&mut rng, N_PARENTS);
     let queries = Query::generate(&mut rng, &universe, N_QUERIES);
-    judge(&universe, &queries, &format!("FINGERPOST_SEED={seed}"));
+    let report = trial::hold(&universe, &queries, &format!("seed {seed}"));
+    check(&report);
+    assert!(report.unmet().is_empty(), "never asked about: {:?}\n{replay}", report.unmet());
+    assert!(report.n_judged >= N_JUDGED_MIN, "only {} packets were judged\n{replay}", report.n_judged);
 }
 
-/// What one server replied.
-struct Replies {
-    by_udp: Vec<Reply>,
-    /// By index of the query.
-    by_tcp: HashMap<usize, Reply>,
-}
-
-fn judge(universe: &Universe, queries: &[Query], origin: &str) {
-    let mut fleet = Fleet::start(universe);
-    let replies = thread::scope(|scope| {
-        let asking = fleet.addresses().map(|address| scope.spawn(move || ask(address, queries)));
-        asking.map(|replies| replies.join().expect("asking does not fail"))
-    });
-    let mut explained: BTreeMap<&str, (usize, &Explained)> = BTreeMap::new();
-    let mut different: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut n_cases = 0;
-    for (index, query) in queries.iter().enumerate() {
-        let ours_by_tcp = replies[0].by_tcp.get(&index);
-        let by_udp = Some(replies.each_ref().map(|replies| &replies.by_udp[index]));
-        let by_tcp = query.is_for_tcp.then(|| replies.each_ref().map(|replies| &replies.by_tcp[&index]));
-        for (is_tcp, replies) in [(false, by_udp), (true, by_tcp)] {
-            let Some(replies) = replies else { continue };
-            n_cases += 1;
-            let case = Case { universe, query, is_tcp, replies, ours_by_tcp };
-            match case.verdict() {
-                Verdict::Same => {}
-                Verdict::Explained(reasons) => {
-                    for reason in reasons {
-                        explained.entry(reason.name).or_insert((0, reason)).0 += 1;
-                    }
-                }
-                Verdict::Different(problem) => {
-                    different.entry(case.signature()).or_default().push(case.describe(problem));
-                }
-            }
-        }
-    }
-    println!("{origin}: {} packets, {n_cases} replies of each server compared, explained:", queries.len());
-    for (name, (n_explained, Explained { rfc, why, .. })) in &explained {
-        println!("{n_explained:5} {name} ({rfc}): {why}");
-    }
-    if different.is_empty() {
-        return;
-    }
-    let n_different: usize = different.values().map(Vec::len).sum();
-    let mut kinds: Vec<(String, Vec<String>)> = different.into_iter().collect();
-    kinds.sort_by_key(|(_, cases)| std::cmp::Reverse(cases.len()));
-    let mut text = format!("{origin}: {n_different} differences of {} kinds\n", kinds.len());
-    for (signature, cases) in kinds.iter().take(SHOWN_MAX) {
-        let shortest = cases.iter().min_by_key(|case| case.len()).expect("at least one");
-        let _ = writeln!(text, "\n=== {} times: {signature}\n{shortest}", cases.len());
-    }
-    panic!("{text}\nzones, configurations and logs: {}", fleet.keep_folder().display());
-}
-
-fn ask(address: std::net::SocketAddr, queries: &[Query]) -> Replies {
-    let packets: Vec<Vec<u8>> = queries.iter().map(|query| query.packet.clone()).collect();
-    let by_udp = exchange::ask_udp(address, &packets, PATIENCE, N_ATTEMPTS);
-    let mut by_tcp = HashMap::new();
-    for is_well_formed in [true, false] {
-        let indexes: Vec<usize> = (0..queries.len())
-            .filter(|&index| queries[index].is_for_tcp && queries[index].is_well_formed == is_well_formed)
-            .collect();
-        let packets: Vec<Vec<u8>> = indexes.iter().map(|&index| packets[index].clone()).collect();
-        let replies = match is_well_formed {
-            true => exchange::ask_tcp(address, &packets),
-            false => exchange::ask_tcp_alone(address, &packets, PATIENCE),
-        };
-        by_tcp.extend(indexes.into_iter().zip(replies));
-    }
-    Replies { by_udp, by_tcp }
+fn check(report: &Report) {
+    assert!(report.different.is_empty(), "{}", report.differences());
+    assert!(report.unnoticed.is_empty(), "{:#?}", report.unnoticed.keys());
 }
