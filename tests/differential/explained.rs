@@ -315,7 +315,8 @@ pub const EXPLAINED: &[Explained] = &[
         why: "every step makes a longer name; Knot stops after some, BIND gives SERVFAIL; we give one and leave the rest to the resolver",
         put_right: |case, kind, theirs, _| {
             let (Some(part), Essence::Message(theirs)) = (case.reply(kind).message(), theirs) else { return };
-            if let Some(first) = case.until_endless(&part.sections[ANSWER]) {
+            let is_answer = theirs.flags & TC != 0 || !theirs.answer.is_empty();
+            if let Some(first) = case.until_endless(&part.sections[ANSWER]).filter(|_| is_answer) {
                 theirs.answer = first;
                 theirs.rcode = NOERROR;
                 theirs.flags &= !TC;
@@ -400,8 +401,8 @@ pub const EXPLAINED: &[Explained] = &[
             let (Some(whole), Essence::Message(other)) = (case.whole(), &*theirs) else { return };
             let answer = &whole.sections[ANSWER];
             let is_meant = match kind {
-                Nsd => case.reply(kind).message().is_some_and(|message| is_within(answer, &message.sections[ANSWER])),
-                Bind => *answer == other.answer && other.authority.is_empty(),
+                Nsd => case.reply(kind).message().is_some_and(|theirs| case.leaves_its_zone(&theirs.sections[ANSWER])),
+                Bind => is_within(&other.answer, answer) && other.authority.is_empty(),
                 _ => false,
             };
             if is_meant && case.leaves_its_zone(answer) {

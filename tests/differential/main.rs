@@ -12,7 +12,6 @@
 //! with TC and for ANY, EDNS options other than NSID and client subnet.
 
 #![expect(unreachable_pub, reason = "the items of a test are for the test")]
-#![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 #[cfg(test)]
 mod aspects;
