@@ -1,4 +1,4 @@
-//! Writes small MMDB files for tests, sound ones and mangled ones.
+//! Writes MMDB files for tests and benchmarks, sound ones and mangled ones.
 //!
 //! The format: a binary search tree over the bits of an address, 16 zero bytes, the records, a marker, a map about it all.
 //! <https://maxmind.github.io/MaxMind-DB/>
@@ -75,7 +75,8 @@ impl Writer {
         }
     }
 
-    fn put(&mut self, bits: u128, length: u8, branch: Branch) {
+    /// Lets the network of the first `length` bits lead to `branch`.
+    pub(super) fn put(&mut self, bits: u128, length: u8, branch: Branch) {
         let mut node = 0;
         for depth in 0..length {
             let side = usize::from(bits >> (127 - depth) & 1 == 1);

@@ -2,7 +2,7 @@
 //!
 //! Built from left to right, read by binary search. The table that queries use has an index of its own.
 
-/// An address as a number: `u32` for IPv4, `u128` for IPv6.
+/// An address as a number: `u32` for IPv4, `u128` for IPv6, `u64` for IPv6 where the second half does not matter.
 pub(super) trait Bits: Copy + Ord {
     const ZERO: Self;
     /// The next higher address; `None` after the last.
@@ -42,6 +42,7 @@ macro_rules! impl_bits {
 }
 
 impl_bits!(u32);
+impl_bits!(u64);
 impl_bits!(u128);
 
 /// A value for every address. Neighbours differ.
@@ -120,6 +121,18 @@ impl<A: Bits, V: Copy + PartialEq> Ranges<A, V> {
     /// The ranges apart: their first addresses, and as many values.
     pub(super) fn into_parts(self) -> (Vec<A>, Vec<V>) {
         (self.starts, self.values)
+    }
+}
+
+impl<V: Copy + PartialEq> Ranges<u128, V> {
+    /// The same by the first half of an address; given back as they are if one begins within a /64.
+    pub(super) fn by_first_half(self) -> Result<Ranges<u64, V>, Self> {
+        let first_half =
+            |start: &u128| u64::try_from(start >> 64).ok().filter(|&half| u128::from(half) << 64 == *start);
+        match self.starts.iter().map(first_half).collect() {
+            Some(starts) => Ok(Ranges { starts, values: self.values }),
+            None => Err(self),
+        }
     }
 }
 

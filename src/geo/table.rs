@@ -75,7 +75,14 @@ fn keys_of(location: Location) -> impl Iterator<Item = Key> {
 #[derive(Debug)]
 pub struct Table {
     v4: Sorted<u32>,
-    v6: Sorted<u128>,
+    v6: SortedV6,
+}
+
+/// Most tables tell IPv6 addresses apart by their first half alone, and take half of the memory for it.
+#[derive(Debug)]
+enum SortedV6 {
+    ByFirstHalf(Sorted<u64>),
+    ByAll(Sorted<u128>),
 }
 
 impl Table {
@@ -106,7 +113,11 @@ impl Table {
             }
         }
         let decide = |location, net: Option<Class>| net.or(by_location.get(location)).unwrap_or(default);
-        Self { v4: Sorted::new(geo.v4.zip(&flatten(v4), decide)), v6: Sorted::new(geo.v6.zip(&flatten(v6), decide)) }
+        let v6 = match geo.v6.zip(&flatten(v6), decide).by_first_half() {
+            Ok(ranges) => SortedV6::ByFirstHalf(Sorted::new(ranges)),
+            Err(ranges) => SortedV6::ByAll(Sorted::new(ranges)),
+        };
+        Self { v4: Sorted::new(geo.v4.zip(&flatten(v4), decide)), v6 }
     }
 
     /// The class of `address`, and the length of the shortest prefix around it within which every address has that class; 0 if all
@@ -114,7 +125,11 @@ impl Table {
     pub fn lookup(&self, address: IpAddr) -> (Class, u8) {
         match address {
             IpAddr::V4(address) => self.v4.lookup(address.to_bits()),
-            IpAddr::V6(address) => self.v6.lookup(address.to_bits()),
+            IpAddr::V6(address) => match &self.v6 {
+                #[expect(clippy::cast_possible_truncation, reason = "the first half is what is meant")]
+                SortedV6::ByFirstHalf(sorted) => sorted.lookup((address.to_bits() >> 64) as u64),
+                SortedV6::ByAll(sorted) => sorted.lookup(address.to_bits()),
+            },
         }
     }
 
@@ -122,13 +137,20 @@ impl Table {
     pub fn is_constant(&self, family: Family) -> bool {
         match family {
             Family::V4 => self.v4.ranges.len() == 1,
-            Family::V6 => self.v6.ranges.len() == 1,
+            Family::V6 => match &self.v6 {
+                SortedV6::ByFirstHalf(sorted) => sorted.ranges.len() == 1,
+                SortedV6::ByAll(sorted) => sorted.ranges.len() == 1,
+            },
         }
     }
 
     /// Bytes on the heap, for `status`.
     pub fn size_bytes(&self) -> usize {
-        self.v4.size_bytes() + self.v6.size_bytes()
+        let v6 = match &self.v6 {
+            SortedV6::ByFirstHalf(sorted) => sorted.size_bytes(),
+            SortedV6::ByAll(sorted) => sorted.size_bytes(),
+        };
+        self.v4.size_bytes() + v6
     }
 }
 

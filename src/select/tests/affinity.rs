@@ -132,7 +132,7 @@ fn weight_that_grows_moves_little_more_than_its_gain() {
         moved(|one, other| one != "r0" && other != "r0"),
     );
     assert!(to_it - from_it > gain * 0.9 && to_it - from_it < gain * 1.1, "{to_it} {from_it}, gain {gain}");
-    assert!(from_it + others < 0.08, "{from_it} from it, {others} between others");
+    assert!(from_it + others < 0.01, "{from_it} from it, {others} between others");
 }
 
 proptest! {
