@@ -4,6 +4,8 @@
 //! was. Its owner publishes what [`State::snapshot`] makes; nobody else ever writes.
 
 mod build;
+#[cfg(test)]
+mod health_tests;
 pub mod saved;
 #[cfg(test)]
 mod tests;
@@ -17,15 +19,16 @@ use std::{
 use jiff::Timestamp;
 
 pub use self::build::PoolParts;
+pub use crate::types::RealserverName;
 use crate::{
     config::{self, Config, Members, PoolIndex},
     diagnostic::{Diagnostic, Diagnostics, Severity},
     geo::Geo,
-    health::{Checked, Outcome, Target},
+    health::{Cause, Checked, ConnectFailure, Failure, Outcome, Target, calculate},
     name::Name,
     protect::Protection,
     snapshot::{Identity, Listener, Pool, Snapshot},
-    types::{Admin, Family, Generation, Health, PoolId, RealserverId},
+    types::{Admin, Family, Generation, Health, PoolId, RealserverId, Tenths},
     zone::{ServedZone, Zone, ZoneSet},
 };
 
@@ -46,6 +49,10 @@ pub enum Event {
     ZoneExpired(Name),
     /// A probe ended.
     Probed(Target, Outcome),
+    /// A probe was shown a certificate that is valid until then.
+    CertificateSeen(Target, Timestamp),
+    /// Somebody else could not connect to a realserver.
+    ConnectFailed(ConnectFailure),
     /// An operator spoke.
     AdminSet(RealserverName, Override),
     /// Time has passed: overrides may have run out.
@@ -68,6 +75,17 @@ pub enum Happening {
         /// Why the probe failed, if it did.
         error: Option<Arc<str>>,
     },
+    /// A realserver's health changed that is calculated from several checks.
+    RealserverChanged {
+        /// Who.
+        realserver: RealserverName,
+        /// Before.
+        from: Health,
+        /// After.
+        to: Health,
+    },
+    /// The certificate that a target shows ends soon, or has ended.
+    CertificateEnding(Target, Timestamp),
     /// What an operator had set ran out.
     OverrideEnded(RealserverName, Override),
     /// A pool has nobody eligible now, or has somebody again.
@@ -81,19 +99,24 @@ pub enum Happening {
     ZonePending(Name),
 }
 
-/// Where a realserver stands in the configuration: the key of everything that outlives snapshots.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RealserverName {
-    /// Its pool.
-    pub pool: Box<str>,
-    /// Its name there.
-    pub realserver: Box<str>,
+/// What health has to tell besides itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// Targets whose health no probe has confirmed for three intervals.
+    pub n_stale: usize,
+    /// Targets whose certificate ends soon, or has ended.
+    pub n_ending: usize,
+    /// When the certificate ends that each target has shown.
+    pub certificates: Vec<(Target, Timestamp)>,
 }
 
-impl std::fmt::Display for RealserverName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.pool, self.realserver)
-    }
+/// Whose health a target's is.
+#[derive(Debug)]
+struct Behind {
+    /// Realservers of pools, these as indexes into [`State::parts`].
+    realservers: Vec<(usize, RealserverId)>,
+    /// Since when it is probed.
+    named: Timestamp,
 }
 
 /// What an operator has set, by whom, why and for how long.
@@ -133,8 +156,12 @@ pub struct State {
     overrides: BTreeMap<RealserverName, Override>,
     /// What of a pool does not follow from health, by index into the snapshot's pools.
     parts: Vec<PoolParts>,
-    /// Whose health a target's is: realservers of pools, these as indexes into `parts`. Has every target there is.
-    behind: HashMap<Target, Vec<(usize, RealserverId)>>,
+    /// Has every target there is.
+    behind: HashMap<Target, Behind>,
+    /// Pools where somebody takes less than its weight because it has just come up.
+    ramping: BTreeSet<usize>,
+    /// When the last event came.
+    now: Timestamp,
     /// The configured pools by name.
     pools_by_name: HashMap<Box<str>, PoolIndex>,
     pools: Vec<Arc<Pool>>,
@@ -157,6 +184,8 @@ impl State {
             overrides,
             parts: Vec::new(),
             behind: HashMap::new(),
+            ramping: BTreeSet::new(),
+            now,
             pools_by_name: HashMap::new(),
             pools: Vec::new(),
             zone_set: Arc::default(),
@@ -170,6 +199,7 @@ impl State {
 
     /// Takes one event in. On an error nothing has changed.
     pub fn apply(&mut self, event: Event, now: Timestamp) -> Result<Vec<Happening>, Diagnostics> {
+        self.now = now;
         match event {
             Event::Configured(config, geo) => self.try_configure(config, geo),
             Event::GeoLoaded(geo) => {
@@ -190,9 +220,15 @@ impl State {
                 self.remove_zone(&apex);
                 Ok(Vec::new())
             }
-            Event::Probed(target, outcome) => Ok(self.probed(target, &outcome, now)),
+            Event::Probed(target, outcome) => Ok(self.probed(target, &outcome)),
+            Event::CertificateSeen(target, ends) => Ok(self.certificate_seen(target, ends)),
+            Event::ConnectFailed(failure) => Ok(self.connect_failed(&failure)),
             Event::AdminSet(name, new) => self.set_admin(name, new),
-            Event::Tick => Ok(self.expire_overrides(now)),
+            Event::Tick => {
+                let mut happenings = self.expire_overrides(now);
+                happenings.extend(self.rebuild(self.ramping.clone()));
+                Ok(happenings)
+            }
         }
     }
 
@@ -257,6 +293,28 @@ impl State {
     /// How a target's health came about.
     pub fn checked(&self, target: &Target) -> Option<&Checked> {
         self.checked.get(target)
+    }
+
+    /// Whether no probe has confirmed the health of a target for three intervals.
+    pub fn is_stale(&self, target: &Target, now: Timestamp) -> bool {
+        let Some(behind) = self.behind.get(target).filter(|_| self.is_probed(target)) else { return false };
+        match self.checked.get(target) {
+            Some(checked) => checked.is_stale(&target.check, behind.named, now),
+            None => Checked::default().is_stale(&target.check, behind.named, now),
+        }
+    }
+
+    /// What health has to tell besides itself. Looks at every target.
+    pub fn notes(&self, now: Timestamp) -> Notes {
+        let mut notes = Notes::default();
+        notes.n_stale = self.behind.keys().filter(|target| self.is_stale(target, now)).count();
+        for (target, checked) in &self.checked {
+            if let Some(ends) = checked.certificate {
+                notes.n_ending += usize::from(checked.is_certificate_ending(&target.check, now));
+                notes.certificates.push((target.clone(), ends));
+            }
+        }
+        notes
     }
 
     /// What has to outlive a restart.
@@ -348,6 +406,8 @@ impl State {
         // A pool that is built of the same parts keeps its place in the round robin.
         let earlier = built.earlier.into_iter().map(|index| old_pools.get(index?).cloned());
         self.pools = earlier.enumerate().filter_map(|(index, earlier)| self.build_pool(index, earlier)).collect();
+        self.ramping =
+            (0..).zip(&self.pools).filter(|(_, pool)| build::is_ramping(pool)).map(|(index, _)| index).collect();
         self.serve_zones();
     }
 
@@ -377,10 +437,15 @@ impl State {
 
     /// Notes whose health each target's is, forgets targets that are gone, and takes up health from before.
     fn index_targets(&mut self) {
-        let mut behind: HashMap<Target, Vec<(usize, RealserverId)>> = HashMap::new();
+        let mut behind: HashMap<Target, Behind> = HashMap::new();
         for (index, parts) in self.parts.iter().enumerate() {
             for (target, id) in parts.probed() {
-                behind.entry(target).or_default().push((index, id));
+                let named = self.behind.get(&target).map_or(self.now, |before| before.named);
+                let entry = behind.entry(target).or_insert_with(|| Behind { realservers: Vec::new(), named });
+                // A calculated check may name one that it leads to a second time.
+                if !entry.realservers.contains(&(index, id)) {
+                    entry.realservers.push((index, id));
+                }
             }
         }
         // A check with another name or other numbers is another target, and what was known under the old one is better than nothing.
@@ -410,7 +475,7 @@ impl State {
         let realservers = match &pool.members {
             Members::Pools { .. } => Vec::new(),
             Members::Realservers { realservers, check, .. } => {
-                let stand = |realserver| self.stand(&pool.name, check.as_ref(), realserver);
+                let stand = |realserver| self.stand(pool, check.as_ref(), realserver);
                 realservers.iter().map(stand).collect()
             }
         };
@@ -423,26 +488,40 @@ impl State {
     /// A realserver as it stands now.
     fn stand(
         &self,
-        pool: &str,
+        pool: &config::Pool,
         check: Option<&Arc<config::Check>>,
         realserver: &config::Realserver,
     ) -> crate::snapshot::Realserver {
-        let name = || RealserverName { pool: pool.into(), realserver: realserver.name.clone() };
+        let name = || RealserverName { pool: pool.name.clone(), realserver: realserver.name.clone() };
         let set = if self.overrides.is_empty() { None } else { self.overrides.get(&name()) };
-        let checked = |family| self.checked.get(&Target::new(check?, realserver, family)?);
+        let checked =
+            |check: &Arc<config::Check>, family| self.checked.get(&Target::new(check, &pool.name, realserver, family)?);
         let health = |family| match check {
             None => Health::Up,
-            Some(_) => checked(family).map_or(Health::Unknown, |checked| checked.health),
+            Some(check) => {
+                calculate(check, &mut |leaf| checked(leaf, family).map_or(Health::Unknown, |one| one.health))
+            }
         };
-        let error = |family| {
-            checked(family)
-                .filter(|checked| checked.health == Health::Down)
-                .and_then(|checked| checked.last_error.clone())
+        let health = [Family::V4, Family::V6].map(health);
+        let leaves = |is_wanted: bool| check.filter(|_| is_wanted).map(config::Check::leaves).unwrap_or_default();
+        let error = |family, is_down| {
+            let all = leaves(is_down);
+            let down = all.iter().filter_map(|leaf| checked(leaf, family)).find(|one| one.health == Health::Down);
+            down.and_then(|one| one.last_error.clone())
         };
         let why = match set {
             Some(set) => set.reason.clone(),
-            None => error(Family::V4).or_else(|| error(Family::V6)),
+            None => {
+                let [v4, v6] = health.map(|health| health == Health::Down);
+                error(Family::V4, v4).or_else(|| error(Family::V6, v6))
+            }
         };
+        let tenths = |family, health| {
+            let all = leaves(pool.ramp.is_some() && health == Health::Up);
+            let recovered = all.iter().filter_map(|leaf| checked(leaf, family)?.recovered).max();
+            pool.ramp.zip(recovered).map_or(Tenths::ALL, |(ramp, recovered)| build::ramped(ramp, recovered, self.now))
+        };
+        let [health_v4, health_v6] = health;
         crate::snapshot::Realserver {
             name: realserver.name.clone(),
             v4: realserver.v4,
@@ -450,8 +529,10 @@ impl State {
             port: realserver.port,
             weight: realserver.weight,
             url: realserver.url.clone(),
-            health_v4: health(Family::V4),
-            health_v6: health(Family::V6),
+            health_v4,
+            health_v6,
+            tenths_v4: tenths(Family::V4, health_v4),
+            tenths_v6: tenths(Family::V6, health_v6),
             admin: set.map_or(Admin::Ready, |set| set.admin),
             why,
         }
@@ -467,8 +548,17 @@ impl State {
                 continue;
             }
             let (was_all_down, is_all_down) = (build::is_all_down(&old), build::is_all_down(&new));
-            if was_all_down != is_all_down && index < self.config.pools.len() {
+            let is_configured = index < self.config.pools.len();
+            if is_configured && self.is_calculated(index) {
+                happenings.extend(build::changes(&old, &new));
+            }
+            if was_all_down != is_all_down && is_configured {
                 happenings.push(Happening::PoolChanged { pool: new.name.clone(), is_all_down });
+            }
+            if build::is_ramping(&new) {
+                self.ramping.insert(index);
+            } else {
+                self.ramping.remove(&index);
             }
             if let Some(place) = self.pools.get_mut(index) {
                 *place = new;
@@ -478,28 +568,89 @@ impl State {
         happenings
     }
 
-    fn probed(&mut self, target: Target, outcome: &Outcome, now: Timestamp) -> Vec<Happening> {
+    /// Whether health in a pool is calculated from several checks.
+    fn is_calculated(&self, pool: PoolIndex) -> bool {
+        let members = self.config.pools.get(pool).map(|pool| &pool.members);
+        matches!(members, Some(Members::Realservers { check: Some(check), .. })
+            if matches!(check.kind, config::CheckKind::Calculated(_)))
+    }
+
+    fn probed(&mut self, target: Target, outcome: &Outcome) -> Vec<Happening> {
         // A probe that was on its way when its target left, or went into maint, has nothing to say any more.
-        let Some(behind) = self.behind.get(&target).filter(|_| self.is_probed(&target)) else { return Vec::new() };
-        let indexes: BTreeSet<usize> = behind.iter().map(|(index, _)| *index).collect();
-        let mut realservers: Vec<RealserverName> = self.names_behind(&target).collect();
+        if !self.behind.contains_key(&target) || !self.is_probed(&target) {
+            return Vec::new();
+        }
         let before = self.checked.remove(&target).unwrap_or_default();
         let from = before.health;
-        let after = before.observe(outcome, &target.check, now);
+        let after = before.observe(outcome, &target.check, self.now);
+        self.put(target, from, after)
+    }
+
+    /// Puts what is known of a target in the place of what was, when its health was `from`.
+    fn put(&mut self, target: Target, from: Health, after: Checked) -> Vec<Happening> {
         let (to, error) = (after.health, after.last_error.clone());
         self.checked.insert(target.clone(), after);
         if from == to {
             return Vec::new();
         }
+        let mut realservers: Vec<RealserverName> = self.names_behind(&target).collect();
         realservers.sort();
         realservers.dedup();
+        let behind = self.behind.get(&target);
+        let indexes: BTreeSet<usize> =
+            behind.iter().flat_map(|behind| &behind.realservers).map(|(index, _)| *index).collect();
         let mut happenings = vec![Happening::HealthChanged { target, realservers, from, to, error }];
         happenings.extend(self.rebuild(indexes));
         happenings
     }
 
+    fn certificate_seen(&mut self, target: Target, ends: Timestamp) -> Vec<Happening> {
+        if !self.behind.contains_key(&target) || !self.is_probed(&target) {
+            return Vec::new();
+        }
+        let now = self.now;
+        let checked = self.checked.entry(target.clone()).or_default();
+        let is_new = checked.certificate_shown(ends, &target.check, now);
+        if is_new { vec![Happening::CertificateEnding(target, ends)] } else { Vec::new() }
+    }
+
+    /// Counts a connection that could not be made as a failure of the checks of that realserver.
+    fn connect_failed(&mut self, failed: &ConnectFailure) -> Vec<Happening> {
+        let pool = self.pools_by_name.get(&failed.realserver.pool).and_then(|index| self.config.pools.get(*index));
+        let Some(Members::Realservers { realservers, check: Some(check), .. }) = pool.map(|pool| &pool.members) else {
+            return Vec::new();
+        };
+        let named = |realserver: &&config::Realserver| realserver.name == failed.realserver.realserver;
+        let Some(realserver) = realservers.iter().find(named) else { return Vec::new() };
+        let family = Family::of(failed.address);
+        if realserver.address(family) != Some(failed.address) {
+            return Vec::new();
+        }
+        let cause = if failed.is_refused { Cause::Refused } else { Cause::Realserver };
+        let failure = Failure { text: format!("a listener's connection: {}", failed.error).into(), cause };
+        // Where several checks decide, an echo has not failed because a port was closed.
+        let connects = |leaf: &&Arc<config::Check>| Arc::ptr_eq(leaf, check) || leaf.connects();
+        let leaves = check.leaves();
+        let targets = leaves.iter().filter(connects);
+        let targets: Vec<Target> =
+            targets.filter_map(|leaf| Target::new(leaf, &failed.realserver.pool, realserver, family)).collect();
+        let mut happenings = Vec::new();
+        for target in targets {
+            if !self.is_probed(&target) {
+                continue;
+            }
+            let unknown = Checked::default();
+            let before = self.checked.get(&target).unwrap_or(&unknown);
+            let from = before.health;
+            if let Some(after) = before.observe_passive(&failure, &target.check, self.now) {
+                happenings.extend(self.put(target, from, after));
+            }
+        }
+        happenings
+    }
+
     fn names_behind(&self, target: &Target) -> impl Iterator<Item = RealserverName> {
-        let behind = self.behind.get(target).into_iter().flatten();
+        let behind = self.behind.get(target).into_iter().flat_map(|behind| &behind.realservers);
         behind.filter_map(|(index, id)| self.parts.get(*index)?.name_of(*id))
     }
 
@@ -542,14 +693,18 @@ impl State {
         let of_pool: Vec<(usize, &PoolParts)> = self.parts.iter().enumerate().filter(is_of_pool).collect();
         let probed =
             of_pool.iter().flat_map(|(_, parts)| parts.probed().map(|(target, id)| (parts.name_of(id), target)));
-        let forgotten: Vec<Target> = probed
-            .filter(|(probed, target)| probed.as_ref() == Some(name) && !self.is_probed(target))
-            .map(|(_, target)| target)
-            .collect();
+        let probed: Vec<Target> =
+            probed.filter(|(probed, _)| probed.as_ref() == Some(name)).map(|(_, target)| target).collect();
         let mut touched: BTreeSet<usize> = of_pool.iter().map(|(index, _)| *index).collect();
-        for target in forgotten {
-            self.checked.remove(&target);
-            touched.extend(self.behind.get(&target).into_iter().flatten().map(|(index, _)| *index));
+        for target in probed {
+            let is_probed = self.is_probed(&target);
+            let Some(behind) = self.behind.get_mut(&target) else { continue };
+            if !is_probed {
+                self.checked.remove(&target);
+                touched.extend(behind.realservers.iter().map(|(index, _)| *index));
+            } else if !self.checked.contains_key(&target) {
+                behind.named = self.now;
+            }
         }
         self.rebuild(touched)
     }
@@ -607,7 +762,7 @@ fn listed(names: &[&str]) -> String {
 
 /// A target by what its check does: a check that was only renamed is the same probe.
 fn nameless(target: &Target) -> Target {
-    Target { check: Arc::new(config::Check { name: "".into(), ..(*target.check).clone() }), address: target.address }
+    Target { check: Arc::new(config::Check { name: "".into(), ..(*target.check).clone() }), ..target.clone() }
 }
 
 /// Indexes of pools are far below 2^32: each takes more than one byte of configuration.

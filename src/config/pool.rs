@@ -20,7 +20,8 @@ pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>
     places.pools.push(word.span.clone());
     places.realservers.push(Vec::new());
     let empty = Members::Pools { members: Vec::new(), policy: PoolsPolicy::Failover };
-    let pool = Pool { name: word.text.into(), members: empty, answers: None, min_healthy: 0, on_all_down: None };
+    let pool =
+        Pool { name: word.text.into(), members: empty, answers: None, min_healthy: 0, ramp: None, on_all_down: None };
     let Some(table) = value.table("pools.NAME") else { return pool };
     let is_of_pools = ["members", "geo", "nets"].iter().any(|key| table.get(key).is_some());
     let members = match table.get("realservers") {
@@ -39,7 +40,7 @@ pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>
                 table.reader.report(error.hint("give it `realservers = [ … ]` or `members = [ … ]`"));
             }
             // They are about realservers; ignored here they would do harm the night they are needed.
-            for key in ["check", "affinity_prefix", "min_healthy"] {
+            for key in ["check", "affinity_prefix", "min_healthy", "ramp"] {
                 if let Some(value) = table.get(key) {
                     value.reject(
                         format!("`{key}` belongs to a pool of realservers"),
@@ -63,6 +64,7 @@ pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>
         members,
         answers: answers.or(is_leaf.then_some(Answers::AtMost(1))),
         min_healthy: table.get("min_healthy").filter(|_| is_leaf).and_then(read_percentage).unwrap_or(0),
+        ramp: table.get("ramp").filter(|_| is_leaf).and_then(|value| value.duration()),
         on_all_down: on_all_down.or(is_leaf.then_some(OnAllDown::All)),
         ..pool
     }

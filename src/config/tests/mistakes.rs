@@ -27,7 +27,7 @@ error: unknown key `up_tresh` in this check
   |
 6 | up_tresh = 3
   | ^^^^^^^^
-hint: known here: `type`, `interval`, `timeout`, `rise`, `fall`, `address`, `port`, `path`, `host`, `expect_status`, `verify`, `sni`, `ca`
+hint: known here: `type`, `interval`, `timeout`, `rise`, `fall`, `forgive`, `passive`, `refused_is_down`, `address`, `port`, `send`, `expect`, `path`, `host`, `method`, `headers` and 15 more
 
 error: unknown key `poolz` at the top level
  --> fingerpost.toml:7:2
@@ -45,14 +45,8 @@ fn feature_that_is_still_to_come_is_refused_by_name() {
         r#"
 version = 1
 [dns]
-[checks.a]
-type = "icmp"
-[checks.b]
-type = "tcp"
-send = "PING"
 [pools.web]
 policy = "nearest"
-check = "b"
 min_ttl = "5s"
 realservers = [{ name = "a", address = "192.0.2.1", port = 80, location = "52.4,4.9" }]
 [listeners.a]
@@ -65,73 +59,59 @@ forward = "nat"
 sni = ["example.org"]
 "#,
         r#"
-error: `type = "icmp"` is not supported yet: it comes with a later version
- --> fingerpost.toml:4:8
-  |
-4 | type = "icmp"
-  |        ^^^^^^
-hint: supported: `http`, `https`, `tcp`
-
-error: `send` is not supported yet: talking over tcp comes with a later version
- --> fingerpost.toml:7:1
-  |
-7 | send = "PING"
-  | ^^^^
-hint: remove it
-
 error: `policy = "nearest"` is not supported yet: it comes with a later version
- --> fingerpost.toml:9:10
+ --> fingerpost.toml:4:10
   |
-9 | policy = "nearest"
+4 | policy = "nearest"
   |          ^^^^^^^^^
 hint: supported: `wrr`, `random`, `source-hash`, `failover`, `geo`
 
 error: `min_ttl` is not supported yet: a TTL that follows certainty comes with a later version
-  --> fingerpost.toml:11:1
-   |
-11 | min_ttl = "5s"
-   | ^^^^^^^
+ --> fingerpost.toml:5:1
+  |
+5 | min_ttl = "5s"
+  | ^^^^^^^
 hint: remove it
 
 error: `location` is not supported yet: policy nearest comes with a later version
-  --> fingerpost.toml:12:64
-   |
-12 | realservers = [{ name = "a", address = "192.0.2.1", port = 80, location = "52.4,4.9" }]
-   |                                                                ^^^^^^^^
+ --> fingerpost.toml:6:64
+  |
+6 | realservers = [{ name = "a", address = "192.0.2.1", port = 80, location = "52.4,4.9" }]
+  |                                                                ^^^^^^^^
 hint: remove it
 
 error: `protocol = "udp"` is not supported yet: it comes with a later version
-  --> fingerpost.toml:15:12
-   |
-15 | protocol = "udp"
-   |            ^^^^^
+ --> fingerpost.toml:9:12
+  |
+9 | protocol = "udp"
+  |            ^^^^^
 hint: supported: `tcp`
 
 error: `scheduler = "least-connections"` is not supported yet: it comes with a later version
-  --> fingerpost.toml:17:13
+  --> fingerpost.toml:11:13
    |
-17 | scheduler = "least-connections"
+11 | scheduler = "least-connections"
    |             ^^^^^^^^^^^^^^^^^^^
 hint: supported: `wrr`, `source-hash`
 
 error: `proxy_protocol = "v2"` is not supported yet: it comes with a later version
-  --> fingerpost.toml:18:18
+  --> fingerpost.toml:12:18
    |
-18 | proxy_protocol = "v2"
+12 | proxy_protocol = "v2"
    |                  ^^^^
 hint: supported: `off`
 
 error: `forward = "nat"` is not supported yet: forwarding in the kernel comes with a later version
-  --> fingerpost.toml:19:11
+  --> fingerpost.toml:13:11
    |
-19 | forward = "nat"
+13 | forward = "nat"
    |           ^^^^^
 hint: write `proxy`, or remove the line: it carries clients of either address family to realservers of either
 
 error: `sni` is not supported yet: routing by SNI comes with a later version
-  --> fingerpost.toml:20:1
+  --> fingerpost.toml:14:1
    |
-20 | sni = ["example.org"]
+14 | sni = ["example.org"]
    | ^^^
 hint: remove it
 "#,
@@ -674,14 +654,14 @@ error: a check of type `tcp` has no `path`
   |
 4 | path = "/"
   |        ^^^
-hint: remove it, or change `type`
+hint: remove it, or change `type`: it belongs to `http`, `https`, `file`
 
 error: a check of type `http` has no `verify`
  --> fingerpost.toml:7:10
   |
 7 | verify = false
   |          ^^^^^
-hint: remove it, or change `type`
+hint: remove it, or change `type`: it belongs to `tcp`, `https`, `grpc`
 
 error: `type` is missing in this check
  --> fingerpost.toml:8:1
@@ -815,7 +795,7 @@ error: unknown key `colour` in this pool
   |
 2 | colour = "red"
   | ^^^^^^
-hint: known here: `policy`, `realservers`, `members`, `check`, `answers`, `min_healthy`, `on_all_down`, `affinity_prefix`, `geo`, `nets`
+hint: known here: `policy`, `realservers`, `members`, `check`, `answers`, `min_healthy`, `on_all_down`, `ramp`, `affinity_prefix`, `geo`, `nets`
 "#,
     );
 }
