@@ -306,8 +306,8 @@ impl State {
 
     /// What health has to tell besides itself. Looks at every target.
     pub fn notes(&self, now: Timestamp) -> Notes {
-        let mut notes = Notes::default();
-        notes.n_stale = self.behind.keys().filter(|target| self.is_stale(target, now)).count();
+        let n_stale = self.behind.keys().filter(|target| self.is_stale(target, now)).count();
+        let mut notes = Notes { n_stale, ..Notes::default() };
         for (target, checked) in &self.checked {
             if let Some(ends) = checked.certificate {
                 notes.n_ending += usize::from(checked.is_certificate_ending(&target.check, now));

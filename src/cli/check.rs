@@ -11,6 +11,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
     dns,
     geo::Geo,
+    health::probe::icmp,
     protect::Secrets,
     state::State,
     zone::directory,
@@ -59,6 +60,10 @@ fn load(path: &Path) -> Result<Outcome, LoadError> {
     let secret_file = config.dns.cookies.as_ref().and_then(|cookies| cookies.secret_file.as_deref());
     if let Some(Err(unusable)) = secret_file.map(Secrets::load) {
         findings.extend(unusable);
+    }
+    if let Err(unavailable) = icmp::check_available(&config) {
+        // The server may be another user, on another machine.
+        findings.push(Diagnostic { severity: Severity::Warning, ..unavailable });
     }
     let (mut n_zones, mut n_records) = (0, 0);
     if let Some(zones) = &config.dns.zones {

@@ -135,6 +135,8 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         privileges::become_user(user).map_err(|error| Diagnostic::bare(error.to_string()))?;
         info!(user = %user.name, "root given up");
     }
+    // As the user that the server is from now on.
+    health::probe::icmp::check_available(&config)?;
     Ok(Bound {
         path: path.to_owned(),
         config,

@@ -77,12 +77,15 @@ pub(in crate::config) fn read_checks(entries: &[(Word<'_>, Value<'_>)], folder: 
     (0..drafts.len()).map(|index| resolver.resolve(index, &mut Vec::new()).check).collect()
 }
 
+/// Something with where it stands.
+type Place<T> = (T, Range<usize>);
+
 /// A check whose own `checks` are still names.
 struct Draft<'r> {
     span: Range<usize>,
     check: Check,
-    members: Vec<(&'r str, Range<usize>)>,
-    rule: Option<(Rule, Range<usize>)>,
+    members: Vec<Place<&'r str>>,
+    rule: Option<Place<Rule>>,
 }
 
 /// Follows the names of calculated checks.
@@ -245,7 +248,7 @@ fn read_flag(table: Table<'_>, name: &'static str, default: bool) -> bool {
     table.get(name).and_then(|value| value.boolean()).unwrap_or(default)
 }
 
-fn read_calculated<'r>(table: Table<'r>, kind: &str) -> (Vec<(&'r str, Range<usize>)>, (Rule, Range<usize>)) {
+fn read_calculated<'r>(table: Table<'r>, kind: &str) -> (Vec<Place<&'r str>>, Place<Rule>) {
     let members = table.require("checks", "checks = [\"web\", \"ping\"]").and_then(|value| {
         if value.is_empty_list() {
             value.reject("there is nothing to calculate from", "such as `checks = [\"web\", \"ping\"]`");
@@ -529,7 +532,7 @@ fn read_exec_check(table: Table<'_>, folder: &Path) -> ExecCheck {
         if words.len() > LIST_MAX {
             value.reject(format!("more than {LIST_MAX} arguments"), "let a script have them");
         }
-        if words.first().is_none_or(|program: &Box<str>| program.is_empty()) {
+        if words.first().map_or("", |program: &Box<str>| program).is_empty() {
             value.reject("there is no program to run", "such as `[\"/usr/local/bin/probe\"]`");
         }
         Some(words)

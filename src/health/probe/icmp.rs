@@ -12,6 +12,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
 use super::Problem;
+use crate::{
+    config::{CheckKind, Config},
+    diagnostic::Diagnostic,
+};
 
 const HEADER_OCTETS: usize = 8;
 const RANDOM_OCTETS: usize = 16;
@@ -21,23 +25,25 @@ const PACKET_OCTETS_MAX: usize = 60 + HEADER_OCTETS + RANDOM_OCTETS + 64;
 /// Why no echo can be sent.
 #[derive(Debug, thiserror::Error)]
 #[error("no ICMP socket can be opened: {datagram} for datagrams, {raw} raw")]
-pub struct Unavailable {
+struct Unavailable {
     datagram: io::Error,
     raw: io::Error,
 }
 
 impl Unavailable {
     /// What an operator can do about it.
-    pub const HINT: &'static str = "let the server's group use them, `sysctl -w net.ipv4.ping_group_range='0 2147483647'` (IPv6 goes by it \
+    const HINT: &'static str = "let the server's group use them, `sysctl -w net.ipv4.ping_group_range='0 2147483647'` (IPv6 goes by it \
         too), or give the program the capability CAP_NET_RAW";
 }
 
-/// Whether echoes can be sent to IPv4 addresses, as this user.
+/// Finds out whether this user can send what the icmp checks of `config` want to be sent.
 ///
 /// # Errors
-/// Why not, with [`Unavailable::HINT`] to go with it.
-pub fn check_available() -> Result<(), Unavailable> {
-    open(IpAddr::from([127, 0, 0, 1])).map(drop)
+/// Which check cannot be made and why, with a way out.
+pub fn check_available(config: &Config) -> Result<(), Diagnostic> {
+    let Some(check) = config.checks.iter().find(|check| check.kind == CheckKind::Icmp) else { return Ok(()) };
+    let opened = open(IpAddr::from([127, 0, 0, 1]));
+    opened.map(drop).map_err(|lack| Diagnostic::bare(format!("check `{}`: {lack}", check.name)).hint(Unavailable::HINT))
 }
 
 pub(super) async fn probe(address: IpAddr) -> Result<(), Problem> {
@@ -141,7 +147,6 @@ mod tests {
         super::testing::{outcome, target},
         *,
     };
-    use crate::config::CheckKind;
 
     /// A reply to `echo`, as it comes over a socket of this kind.
     fn reply(echo: &Echo, kind: Kind) -> Vec<u8> {

@@ -35,10 +35,12 @@ const CA_OCTETS_MAX: u64 = 4 << 20;
 /// TLS configurations by what tells them apart.
 #[derive(Debug, Default)]
 pub(super) struct TlsConfigs {
-    /// Each with the time at which its `ca` was last changed: renewed roots are picked up.
-    kept: Mutex<HashMap<(Trust, Protocol), (Option<SystemTime>, Arc<ClientConfig>)>>,
+    kept: Mutex<HashMap<(Trust, Protocol), Kept>>,
     system_roots: Arc<OnceLock<RootCertStore>>,
 }
+
+/// A configuration with the time at which its `ca` was last changed: renewed roots are picked up.
+type Kept = (Option<SystemTime>, Arc<ClientConfig>);
 
 /// Whom a probe trusts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
