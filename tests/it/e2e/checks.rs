@@ -54,7 +54,11 @@ fn dns_check_asks_a_nameserver() {
     let nameserver = asked.address("dns");
     for (keys, health, expected) in [
         ("query = \"static.example.org A\"\nexpect_address = [\"192.0.2.7\"]\n", "up", ""),
-        ("query = \"static.example.org A\"\nexpect_address = [\"192.0.2.8\"]\n", "down", "192.0.2.7, expected 192.0.2.8"),
+        (
+            "query = \"static.example.org A\"\nexpect_address = [\"192.0.2.8\"]\n",
+            "down",
+            "192.0.2.7, expected 192.0.2.8",
+        ),
         ("query = \"nothing.example.org\"\nexpect_rcode = \"NXDOMAIN\"\n", "up", ""),
         ("query = \"nothing.example.com\"\n", "down", "REFUSED, expected NOERROR"),
     ] {
@@ -86,7 +90,8 @@ fn icmp_check_sends_echoes_or_the_start_says_what_it_lacks() {
 
 #[test]
 fn exec_check_runs_a_command_for_each_realserver() {
-    let realservers = "{ name = \"A\", address = \"192.0.2.1\", port = 8080 }, { name = \"B\", address = \"192.0.2.2\" }";
+    let realservers =
+        "{ name = \"A\", address = \"192.0.2.1\", port = 8080 }, { name = \"B\", address = \"192.0.2.2\" }";
     let check = "[checks.c]\ntype = \"exec\"\ncommand = [\"./probe\", \"two words\"]\ninterval = \"300ms\"\ntimeout = \"200ms\"\nrise = 1\nfall = 1\n";
     let site = Site::with(&config(check, realservers));
     let script = "#!/bin/sh\ncd \"${0%/*}\"\necho \"$1|$FINGERPOST_REALSERVER|$FINGERPOST_ADDRESS|$FINGERPOST_PORT\" >\"seen${FINGERPOST_ADDRESS##*.}\"\n\
@@ -110,7 +115,8 @@ fn exec_check_runs_a_command_for_each_realserver() {
 #[test]
 fn state_file_is_followed_and_a_broken_one_changes_nothing() {
     let realservers = "{ name = \"A\", address = \"192.0.2.1\" }, { name = \"B\", address = \"192.0.2.2\" }";
-    let site = Site::with(&config("[checks.c]\ntype = \"file\"\npath = \"health\"\ninterval = \"300ms\"\n", realservers));
+    let site =
+        Site::with(&config("[checks.c]\ntype = \"file\"\npath = \"health\"\ninterval = \"300ms\"\n", realservers));
     site.write("health", "web/A up\nweb/B down raid\n");
     let server = site.start();
     server.wait_for_health("web", &["A"], "up");
@@ -151,7 +157,8 @@ fn calculated_check_is_arithmetic_over_the_others() {
 
 #[test]
 fn weight_grows_after_a_recovery() {
-    let realservers = "{ name = \"A\", address = \"192.0.2.1\", weight = 4 }, { name = \"B\", address = \"192.0.2.2\" }";
+    let realservers =
+        "{ name = \"A\", address = \"192.0.2.1\", weight = 4 }, { name = \"B\", address = \"192.0.2.2\" }";
     let check = "[checks.c]\ntype = \"file\"\npath = \"health\"\ninterval = \"300ms\"\n";
     let site = Site::with(&config(check, realservers).replace("answers", "ramp = \"1h\"\nanswers"));
     site.write("health", "web/A down\nweb/B up\n");
@@ -184,8 +191,12 @@ fn connection_that_a_listener_cannot_make_counts_against_the_realserver() {
     );
     let entry = |one: &Realserver| one.entry(1).replace(" }", &format!(", check_port = {} }}", checked.address.port()));
     // One that shares the probe would share the failure.
-    let elsewhere = entry(&alive).replace("check_port", &format!("check_address = \"{}\", check_port", alive.address.ip()));
-    let elsewhere = elsewhere.replace(&format!("check_port = {}", checked.address.port()), &format!("check_port = {}", alive.address.port()));
+    let elsewhere =
+        entry(&alive).replace("check_port", &format!("check_address = \"{}\", check_port", alive.address.ip()));
+    let elsewhere = elsewhere.replace(
+        &format!("check_port = {}", checked.address.port()),
+        &format!("check_port = {}", alive.address.port()),
+    );
     let listener = "[listeners.web]\nbind = \"127.0.0.1:0\"\npool = \"web\"\n";
     let site = Site::with(&(config(&check, &format!("{}, {elsewhere}", entry(&dead))) + listener));
     let server = site.start();
@@ -204,7 +215,8 @@ fn connection_that_a_listener_cannot_make_counts_against_the_realserver() {
 #[test]
 fn refused_connection_brings_down_at_once_if_the_check_says_so() {
     let mut realserver = Realserver::start("A");
-    let check = "[checks.c]\ntype = \"http\"\ninterval = \"300ms\"\ntimeout = \"200ms\"\nfall = 1000\nrefused_is_down = true\n";
+    let check =
+        "[checks.c]\ntype = \"http\"\ninterval = \"300ms\"\ntimeout = \"200ms\"\nfall = 1000\nrefused_is_down = true\n";
     let site = Site::with(&config(check, &realserver.entry(1)));
     let server = site.start();
     server.wait_for_health("web", &["A"], "up");
@@ -273,7 +285,11 @@ fn certificate_that_ends_soon_is_told_and_is_no_failure() {
     server.wait_for_health("web", &["A"], "up");
     let status = server.realserver("web", "A");
     let address_status = &status["addresses"][0];
-    assert_eq!((&address_status["certificate_ending"], &address_status["health"]), (&true.into(), &"up".into()), "{status}");
+    assert_eq!(
+        (&address_status["certificate_ending"], &address_status["health"]),
+        (&true.into(), &"up".into()),
+        "{status}"
+    );
     assert!(address_status["certificate_ends"].as_str().is_some_and(|ends| ends.starts_with(&ends_text)), "{status}");
     assert!(site.tell("status").contains("certificate ends in"));
     assert!(site.read("log").contains("the certificate ends soon or has ended"));
