@@ -4,6 +4,8 @@
 //! was. Its owner publishes what [`State::snapshot`] makes; nobody else ever writes.
 
 mod build;
+mod guard;
+mod health;
 #[cfg(test)]
 mod health_tests;
 pub mod saved;
@@ -19,16 +21,17 @@ use std::{
 use jiff::Timestamp;
 
 pub use self::build::PoolParts;
+use self::guard::{Freeze, Leaving};
 pub use crate::types::RealserverName;
 use crate::{
     config::{self, Config, Members, PoolIndex},
     diagnostic::{Diagnostic, Diagnostics, Severity},
     geo::Geo,
-    health::{Cause, Checked, ConnectFailure, Failure, Outcome, Target, calculate},
+    health::{Checked, ConnectFailure, Outcome, Target, calculate},
     name::Name,
     protect::Protection,
     snapshot::{Identity, Listener, Pool, Snapshot},
-    types::{Admin, Family, Generation, Health, PoolId, RealserverId, Tenths},
+    types::{Admin, Family, Generation, Health, PoolId, RealserverId, Tenths, Ttl},
     zone::{ServedZone, Zone, ZoneSet},
 };
 
@@ -55,7 +58,9 @@ pub enum Event {
     ConnectFailed(ConnectFailure),
     /// An operator spoke.
     AdminSet(RealserverName, Override),
-    /// Time has passed: overrides may have run out.
+    /// An operator ends a freeze: what the probes say is so.
+    Thaw,
+    /// Time has passed: overrides may have run out, and those who are held may go.
     Tick,
 }
 
@@ -95,6 +100,22 @@ pub enum Happening {
         /// Whether nobody is eligible.
         is_all_down: bool,
     },
+    /// So many of all probed addresses fell at once that this node's own network is blamed: they stay in service.
+    Frozen {
+        /// How many fell.
+        n_fallen: usize,
+        /// Of how many.
+        n_probed: usize,
+    },
+    /// The probes are believed again.
+    Thawed {
+        /// How many addresses that had been held are down now.
+        n_down: usize,
+    },
+    /// A realserver is down and stays in service: its pool's `max_leave` have left in this interval already.
+    Held(RealserverName),
+    /// A realserver that was held has left.
+    Released(RealserverName),
     /// A zone waits until the configuration has the pools that it names.
     ZonePending(Name),
 }
@@ -165,6 +186,11 @@ pub struct State {
     /// The configured pools by name.
     pools_by_name: HashMap<Box<str>, PoolIndex>,
     pools: Vec<Arc<Pool>>,
+    /// Which of these have to be built anew before the next snapshot.
+    stale: BTreeSet<usize>,
+    freeze: Freeze,
+    /// Of the pools with `max_leave` that somebody has left lately.
+    leaving: BTreeMap<Box<str>, Leaving>,
     zone_set: Arc<ZoneSet>,
     generation: Generation,
     is_changed: bool,
@@ -188,6 +214,9 @@ impl State {
             now,
             pools_by_name: HashMap::new(),
             pools: Vec::new(),
+            stale: BTreeSet::new(),
+            freeze: Freeze::default(),
+            leaving: BTreeMap::new(),
             zone_set: Arc::default(),
             generation: Generation(0),
             is_changed: true,
@@ -224,16 +253,31 @@ impl State {
             Event::CertificateSeen(target, ends) => Ok(self.certificate_seen(target, ends)),
             Event::ConnectFailed(failure) => Ok(self.connect_failed(&failure)),
             Event::AdminSet(name, new) => self.set_admin(name, new),
+            Event::Thaw => {
+                let step = self.freeze.thaw();
+                Ok(self.follow_freeze(step))
+            }
             Event::Tick => {
                 let mut happenings = self.expire_overrides(now);
-                happenings.extend(self.rebuild(self.ramping.clone()));
+                let step = self.freeze.tick(now);
+                happenings.extend(self.follow_freeze(step));
+                happenings.extend(self.release(now));
+                self.stale.extend(&self.ramping);
                 Ok(happenings)
             }
         }
     }
 
-    /// The snapshot that follows, if anything has changed since the last one was made.
+    /// Builds the pools that events have changed, each once however many they were, and says which have lost or found their last eligible
+    /// realserver.
+    pub fn settle(&mut self) -> Vec<Happening> {
+        let stale = std::mem::take(&mut self.stale);
+        self.rebuild(stale)
+    }
+
+    /// The snapshot that follows, if anything has changed since the last one was made; after [`settle`](Self::settle).
     pub fn snapshot(&mut self) -> Option<Arc<Snapshot>> {
+        self.settle();
         if !std::mem::take(&mut self.is_changed) {
             return None;
         }
@@ -295,26 +339,9 @@ impl State {
         self.checked.get(target)
     }
 
-    /// Whether no probe has confirmed the health of a target for three intervals.
-    pub fn is_stale(&self, target: &Target, now: Timestamp) -> bool {
-        let Some(behind) = self.behind.get(target).filter(|_| self.is_probed(target)) else { return false };
-        match self.checked.get(target) {
-            Some(checked) => checked.is_stale(&target.check, behind.named, now),
-            None => Checked::default().is_stale(&target.check, behind.named, now),
-        }
-    }
-
-    /// What health has to tell besides itself. Looks at every target.
-    pub fn notes(&self, now: Timestamp) -> Notes {
-        let n_stale = self.behind.keys().filter(|target| self.is_stale(target, now)).count();
-        let mut notes = Notes { n_stale, ..Notes::default() };
-        for (target, checked) in &self.checked {
-            if let Some(ends) = checked.certificate {
-                notes.n_ending += usize::from(checked.is_certificate_ending(&target.check, now));
-                notes.certificates.push((target.clone(), ends));
-            }
-        }
-        notes
+    /// Since when most of what the probes find is not believed, if it is so.
+    pub fn frozen_since(&self) -> Option<Timestamp> {
+        self.freeze.since()
     }
 
     /// What has to outlive a restart.
@@ -399,10 +426,13 @@ impl State {
         let built = build::parts(&config, &geo, &self.parts, is_geo_same);
         let old_pools = std::mem::take(&mut self.pools);
         self.parts = built.parts;
+        // All pools are built below.
+        self.stale.clear();
         self.pools_by_name = pools_by_name(&config);
         self.config = config;
         self.geo = geo;
         self.index_targets();
+        self.leaving.retain(|pool, _| self.pools_by_name.contains_key(pool));
         // A pool that is built of the same parts keeps its place in the round robin.
         let earlier = built.earlier.into_iter().map(|index| old_pools.get(index?).cloned());
         self.pools = earlier.enumerate().filter_map(|(index, earlier)| self.build_pool(index, earlier)).collect();
@@ -466,6 +496,12 @@ impl State {
         }
         self.restored.clear();
         self.behind = behind;
+        // Who is gone cannot come back and end a freeze.
+        let gone: Vec<Target> =
+            self.freeze.held().filter(|target| !self.behind.contains_key(target)).cloned().collect();
+        for target in gone {
+            self.freeze.forget(&target);
+        }
     }
 
     /// Builds pool `index` from its parts, health and overrides; gives back `old` if that is what it comes to.
@@ -479,10 +515,27 @@ impl State {
                 realservers.iter().map(stand).collect()
             }
         };
+        let sure_for = if self.follows_certainty() { self.sure_for(parts) } else { Ttl::MAX };
         match old {
-            Some(old) if build::is_same(&old, &realservers) => Some(old),
-            old => Some(Arc::new(build::pool(pool, parts, realservers, old.as_deref()))),
+            Some(old) if build::is_same(&old, &realservers, sure_for) => Some(old),
+            old => Some(Arc::new(build::pool(pool, parts, realservers, sure_for, old.as_deref()))),
         }
+    }
+
+    /// Whether some pool wants to know how long health is sure to stay.
+    fn follows_certainty(&self) -> bool {
+        self.config.pools.iter().any(|pool| pool.min_ttl.is_some())
+    }
+
+    /// The least time until probes could change the health of somebody in the pool: the results that are still needed, one an interval.
+    fn sure_for(&self, parts: &PoolParts) -> Ttl {
+        let unknown = Checked::default();
+        let seconds = parts.probed().map(|(target, _)| {
+            let n_left = self.checked.get(&target).unwrap_or(&unknown).n_left(&target.check);
+            target.check.interval.saturating_mul(n_left).as_secs().max(1)
+        });
+        let least = seconds.min().and_then(|seconds| u32::try_from(seconds).ok());
+        least.and_then(Ttl::new).unwrap_or(Ttl::MAX)
     }
 
     /// A realserver as it stands now.
@@ -509,6 +562,12 @@ impl State {
             let down = all.iter().filter_map(|leaf| checked(leaf, family)).find(|one| one.health == Health::Down);
             down.and_then(|one| one.last_error.clone())
         };
+        let is_leaving_late = self.leaving.get(&pool.name).is_some_and(|leaving| leaving.holds(&realserver.name));
+        let is_frozen = |family| {
+            let holds =
+                |leaf| Target::new(leaf, &pool.name, realserver, family).is_some_and(|one| self.freeze.holds(&one));
+            self.freeze.since().is_some() && leaves(true).iter().any(holds)
+        };
         let why = match set {
             Some(set) => set.reason.clone(),
             None => {
@@ -533,6 +592,8 @@ impl State {
             health_v6,
             tenths_v4: tenths(Family::V4, health_v4),
             tenths_v6: tenths(Family::V6, health_v6),
+            is_held_v4: is_leaving_late || is_frozen(Family::V4),
+            is_held_v6: is_leaving_late || is_frozen(Family::V6),
             admin: set.map_or(Admin::Ready, |set| set.admin),
             why,
         }
@@ -568,92 +629,6 @@ impl State {
         happenings
     }
 
-    /// Whether health in a pool is calculated from several checks.
-    fn is_calculated(&self, pool: PoolIndex) -> bool {
-        let members = self.config.pools.get(pool).map(|pool| &pool.members);
-        matches!(members, Some(Members::Realservers { check: Some(check), .. })
-            if matches!(check.kind, config::CheckKind::Calculated(_)))
-    }
-
-    fn probed(&mut self, target: Target, outcome: &Outcome) -> Vec<Happening> {
-        // A probe that was on its way when its target left, or went into maint, has nothing to say any more.
-        if !self.behind.contains_key(&target) || !self.is_probed(&target) {
-            return Vec::new();
-        }
-        let before = self.checked.remove(&target).unwrap_or_default();
-        let from = before.health;
-        let after = before.observe(outcome, &target.check, self.now);
-        self.put(target, from, after)
-    }
-
-    /// Puts what is known of a target in the place of what was, when its health was `from`.
-    fn put(&mut self, target: Target, from: Health, after: Checked) -> Vec<Happening> {
-        let (to, error) = (after.health, after.last_error.clone());
-        self.checked.insert(target.clone(), after);
-        if from == to {
-            return Vec::new();
-        }
-        let mut realservers: Vec<RealserverName> = self.names_behind(&target).collect();
-        realservers.sort();
-        realservers.dedup();
-        let behind = self.behind.get(&target);
-        let indexes: BTreeSet<usize> =
-            behind.iter().flat_map(|behind| &behind.realservers).map(|(index, _)| *index).collect();
-        let mut happenings = vec![Happening::HealthChanged { target, realservers, from, to, error }];
-        happenings.extend(self.rebuild(indexes));
-        happenings
-    }
-
-    fn certificate_seen(&mut self, target: Target, ends: Timestamp) -> Vec<Happening> {
-        if !self.behind.contains_key(&target) || !self.is_probed(&target) {
-            return Vec::new();
-        }
-        let now = self.now;
-        let checked = self.checked.entry(target.clone()).or_default();
-        let is_new = checked.certificate_shown(ends, &target.check, now);
-        if is_new { vec![Happening::CertificateEnding(target, ends)] } else { Vec::new() }
-    }
-
-    /// Counts a connection that could not be made as a failure of the checks of that realserver.
-    fn connect_failed(&mut self, failed: &ConnectFailure) -> Vec<Happening> {
-        let pool = self.pools_by_name.get(&failed.realserver.pool).and_then(|index| self.config.pools.get(*index));
-        let Some(Members::Realservers { realservers, check: Some(check), .. }) = pool.map(|pool| &pool.members) else {
-            return Vec::new();
-        };
-        let named = |realserver: &&config::Realserver| realserver.name == failed.realserver.realserver;
-        let Some(realserver) = realservers.iter().find(named) else { return Vec::new() };
-        let family = Family::of(failed.address);
-        if realserver.address(family) != Some(failed.address) {
-            return Vec::new();
-        }
-        let cause = if failed.is_refused { Cause::Refused } else { Cause::Realserver };
-        let failure = Failure { text: format!("a listener's connection: {}", failed.error).into(), cause };
-        // Where several checks decide, an echo has not failed because a port was closed.
-        let connects = |leaf: &&Arc<config::Check>| Arc::ptr_eq(leaf, check) || leaf.connects();
-        let leaves = check.leaves();
-        let targets = leaves.iter().filter(connects);
-        let targets: Vec<Target> =
-            targets.filter_map(|leaf| Target::new(leaf, &failed.realserver.pool, realserver, family)).collect();
-        let mut happenings = Vec::new();
-        for target in targets {
-            if !self.is_probed(&target) {
-                continue;
-            }
-            let unknown = Checked::default();
-            let before = self.checked.get(&target).unwrap_or(&unknown);
-            let from = before.health;
-            if let Some(after) = before.observe_passive(&failure, &target.check, self.now) {
-                happenings.extend(self.put(target, from, after));
-            }
-        }
-        happenings
-    }
-
-    fn names_behind(&self, target: &Target) -> impl Iterator<Item = RealserverName> {
-        let behind = self.behind.get(target).into_iter().flat_map(|behind| &behind.realservers);
-        behind.filter_map(|(index, id)| self.parts.get(*index)?.name_of(*id))
-    }
-
     /// Whether some realserver behind the target is not in maint.
     fn is_probed(&self, target: &Target) -> bool {
         let is_in_maint = |name| self.overrides.get(&name).is_some_and(|set| set.admin == Admin::Maint);
@@ -684,11 +659,12 @@ impl State {
         } else {
             self.overrides.insert(name.clone(), new);
         }
-        Ok(self.admin_changed(&name))
+        self.admin_changed(&name);
+        Ok(Vec::new())
     }
 
     /// After an override came or went: health of what is no longer probed is forgotten, and the pools follow.
-    fn admin_changed(&mut self, name: &RealserverName) -> Vec<Happening> {
+    fn admin_changed(&mut self, name: &RealserverName) {
         let is_of_pool = |(_, parts): &(usize, &PoolParts)| parts.name() == &*name.pool;
         let of_pool: Vec<(usize, &PoolParts)> = self.parts.iter().enumerate().filter(is_of_pool).collect();
         let probed =
@@ -701,12 +677,13 @@ impl State {
             let Some(behind) = self.behind.get_mut(&target) else { continue };
             if !is_probed {
                 self.checked.remove(&target);
+                self.freeze.forget(&target);
                 touched.extend(behind.realservers.iter().map(|(index, _)| *index));
             } else if !self.checked.contains_key(&target) {
                 behind.named = self.now;
             }
         }
-        self.rebuild(touched)
+        self.stale.extend(touched);
     }
 
     fn expire_overrides(&mut self, now: Timestamp) -> Vec<Happening> {
@@ -717,7 +694,7 @@ impl State {
         for name in names {
             if let Some(set) = self.overrides.remove(&name) {
                 happenings.push(Happening::OverrideEnded(name.clone(), set));
-                happenings.extend(self.admin_changed(&name));
+                self.admin_changed(&name);
             }
         }
         happenings

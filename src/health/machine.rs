@@ -158,8 +158,8 @@ impl Checked {
         }
     }
 
-    /// The fewest results after which `health` can be another one, at least 1.
-    pub fn results_until_change(&self, check: &Check) -> u32 {
+    /// How many more results it takes at least until health can change.
+    pub fn n_left(&self, check: &Check) -> u32 {
         let left = match self.health {
             Health::Up if check.refused_is_down => 1,
             Health::Up => check.fall.saturating_sub(self.failures),
@@ -223,7 +223,7 @@ mod tests {
     fn course(check: &Check, results: &str) -> String {
         let mut checked = Checked::default();
         let observe = |(second, result)| {
-            let left = checked.results_until_change(check);
+            let left = checked.n_left(check);
             let before = checked.health;
             checked = checked.clone().observe(&outcome(result), check, at(second));
             assert!(checked.health == before || left == 1, "{results}: {second}");

@@ -4,7 +4,9 @@
 //! loads the zones, then serves until it is told to stop.
 
 mod backend;
+mod background;
 mod explain;
+mod filter;
 mod limits;
 mod loader;
 mod owner;
@@ -30,6 +32,7 @@ use tracing::{error, info, warn};
 
 use self::{
     backend::{Backend, RuntimeObserved},
+    background::{Retirement, give_way},
     loader::{Command, Files, Loader},
     owner::{Owner, OwnerHandle, StateFile},
     protection::Protector,
@@ -213,8 +216,11 @@ impl Bound {
             context.l4.clone(),
             counters.clone(),
         ]);
-        let state_owner = Owner { state, snapshots, targets, file: self.state_file, notes };
-        let owner_task = tokio::spawn(state_owner.run(messages, shutdown.clone()));
+        let retirement = Retirement::start()
+            .inspect_err(|problem| error!(%problem, "old zones are let go by those who answer: expect pauses"))
+            .ok();
+        let truth = Owner { state, snapshots, retirement, targets, file: self.state_file, notes };
+        let owner_task = tokio::spawn(truth.run(messages, shutdown.clone()));
 
         let (notify_snapshots, notify_counters) = (context.snapshots.clone(), context.dns.clone());
         let services = Services::new(self.inherited, shutdown.clone(), tasks.clone());
@@ -258,7 +264,10 @@ impl Bound {
         tasks.spawn(tell_owner_of_failures(failures, owner, shutdown.clone()));
         tasks.spawn(control::socket::serve(self.control, backend, shutdown.clone()));
         let to_thread = to_loader.clone();
-        let thread = thread::Builder::new().name("loader".to_owned()).spawn(move || loader.run(&to_thread, &commands));
+        let thread = thread::Builder::new().name("loader".to_owned()).spawn(move || {
+            give_way();
+            loader.run(&to_thread, &commands);
+        });
         if let Err(problem) = &thread {
             error!(%problem, "the loader could not be started: nothing will be reloaded");
         }

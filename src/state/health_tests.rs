@@ -22,9 +22,11 @@ fn state(toml: &str) -> State {
 fn probe(state: &mut State, shown: &str, results: &str, seconds: i64) -> Vec<Happening> {
     let target = target(state, shown);
     let outcome = |result| if result == '.' { Ok(()) } else { Err("timed out".into()) };
-    let apply =
+    let mut apply =
         |result| state.apply(Event::Probed(target.clone(), outcome(result)), at(seconds)).expect("probes apply");
-    results.chars().flat_map(apply).collect()
+    let mut happened: Vec<Happening> = results.chars().flat_map(&mut apply).collect();
+    happened.extend(state.settle());
+    happened
 }
 
 #[track_caller]

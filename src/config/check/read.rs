@@ -134,9 +134,12 @@ impl Resolver<'_, '_> {
     }
 
     fn calculate(&mut self, index: usize, draft: &Draft<'_>, rule: Rule, path: &mut Vec<usize>) -> Resolved {
-        let with = |checks, n_ways, depth| {
+        let with = |checks: Vec<Arc<Check>>, n_ways, depth| {
+            // Who asks how often it is looked at gets the slowest of them.
+            let slowest = checks.iter().map(|check| check.interval).max();
+            let interval = slowest.unwrap_or(draft.check.interval);
             let kind = CheckKind::Calculated(Calculated { rule, checks });
-            Resolved { check: Arc::new(Check { kind, ..draft.check.clone() }), n_ways, depth }
+            Resolved { check: Arc::new(Check { kind, interval, ..draft.check.clone() }), n_ways, depth }
         };
         let reader = self.reader;
         let refused = |message: String| {

@@ -47,7 +47,6 @@ version = 1
 [dns]
 [pools.web]
 policy = "nearest"
-min_ttl = "5s"
 realservers = [{ name = "a", address = "192.0.2.1", port = 80, location = "52.4,4.9" }]
 [listeners.a]
 bind = "192.0.2.1:80"
@@ -66,52 +65,45 @@ error: `policy = "nearest"` is not supported yet: it comes with a later version
   |          ^^^^^^^^^
 hint: supported: `wrr`, `random`, `source-hash`, `failover`, `geo`
 
-error: `min_ttl` is not supported yet: a TTL that follows certainty comes with a later version
- --> fingerpost.toml:5:1
-  |
-5 | min_ttl = "5s"
-  | ^^^^^^^
-hint: remove it
-
 error: `location` is not supported yet: policy nearest comes with a later version
- --> fingerpost.toml:6:64
+ --> fingerpost.toml:5:64
   |
-6 | realservers = [{ name = "a", address = "192.0.2.1", port = 80, location = "52.4,4.9" }]
+5 | realservers = [{ name = "a", address = "192.0.2.1", port = 80, location = "52.4,4.9" }]
   |                                                                ^^^^^^^^
 hint: remove it
 
 error: `protocol = "udp"` is not supported yet: it comes with a later version
- --> fingerpost.toml:9:12
+ --> fingerpost.toml:8:12
   |
-9 | protocol = "udp"
+8 | protocol = "udp"
   |            ^^^^^
 hint: supported: `tcp`
 
 error: `scheduler = "least-connections"` is not supported yet: it comes with a later version
-  --> fingerpost.toml:11:13
+  --> fingerpost.toml:10:13
    |
-11 | scheduler = "least-connections"
+10 | scheduler = "least-connections"
    |             ^^^^^^^^^^^^^^^^^^^
 hint: supported: `wrr`, `source-hash`
 
 error: `proxy_protocol = "v2"` is not supported yet: it comes with a later version
-  --> fingerpost.toml:12:18
+  --> fingerpost.toml:11:18
    |
-12 | proxy_protocol = "v2"
+11 | proxy_protocol = "v2"
    |                  ^^^^
 hint: supported: `off`
 
 error: `forward = "nat"` is not supported yet: forwarding in the kernel comes with a later version
-  --> fingerpost.toml:13:11
+  --> fingerpost.toml:12:11
    |
-13 | forward = "nat"
+12 | forward = "nat"
    |           ^^^^^
 hint: write `proxy`, or remove the line: it carries clients of either address family to realservers of either
 
 error: `sni` is not supported yet: routing by SNI comes with a later version
-  --> fingerpost.toml:14:1
+  --> fingerpost.toml:13:1
    |
-14 | sni = ["example.org"]
+13 | sni = ["example.org"]
    | ^^^
 hint: remove it
 "#,
@@ -795,7 +787,7 @@ error: unknown key `colour` in this pool
   |
 2 | colour = "red"
   | ^^^^^^
-hint: known here: `policy`, `realservers`, `members`, `check`, `answers`, `min_healthy`, `on_all_down`, `ramp`, `affinity_prefix`, `geo`, `nets`
+hint: known here: `policy`, `realservers`, `members`, `check`, `answers`, `min_healthy`, `on_all_down`, `ramp`, `affinity_prefix`, `geo`, `nets`, `min_ttl`, `max_leave`
 "#,
     );
 }
@@ -924,6 +916,53 @@ error: unknown key `primary` in this secondary zone
 13 | primary = "192.0.2.3"
    | ^^^^^^^
 hint: did you mean `primaries`?
+"#,
+    );
+}
+
+#[test]
+fn guards_that_make_no_sense() {
+    check(
+        r#"
+version = 1
+[guards]
+freeze_above = "0%"
+[pools.a]
+max_leave = "0%"
+min_ttl = "1500ms"
+realservers = [{ name = "a", address = "192.0.2.1" }]
+[pools.all]
+members = ["a"]
+max_leave = "30%"
+"#,
+        r#"
+error: a percentage is expected here, from `"1%"` to `"100%"`
+ --> fingerpost.toml:3:16
+  |
+3 | freeze_above = "0%"
+  |                ^^^^
+hint: such as `"50%"`
+
+error: a percentage is expected here, from `"1%"` to `"100%"`
+ --> fingerpost.toml:5:13
+  |
+5 | max_leave = "0%"
+  |             ^^^^
+hint: such as `"50%"`
+
+error: a TTL is a number of whole seconds, at least one
+ --> fingerpost.toml:6:11
+  |
+6 | min_ttl = "1500ms"
+  |           ^^^^^^^^
+hint: such as `"10s"`
+
+error: `max_leave` belongs to a pool of realservers
+  --> fingerpost.toml:10:13
+   |
+10 | max_leave = "30%"
+   |             ^^^^^
+hint: set it in each of the pools that this one leads to
 "#,
     );
 }

@@ -4,6 +4,7 @@
 //! sleeping: what takes time is asked for again and again until a deadline.
 
 mod checks;
+mod clients;
 mod control;
 mod demo;
 mod dns;
