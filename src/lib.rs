@@ -3,7 +3,7 @@
 //!
 //! The map, level by level; a file uses its own level and those before it:
 //!
-//! 1. words: [`types`], [`name`], [`diagnostic`] (mistakes with file, line and caret), [`observe`], [`shutdown`]
+//! 1. words: [`types`], [`name`], [`diagnostic`] (mistakes with file, line and caret), [`certificate`], [`observe`], [`shutdown`]
 //! 2. inputs: [`config`] (the TOML file), [`protect`] (cookies, rate limits), [`zone`] (master files), [`geo`] (address → place), [`health`] (rise and fall; also the probes)
 //! 3. state: [`state`], the one mutable truth, makes [`snapshot`], the immutable view that everybody reads
 //! 4. decision: [`select`], who serves a client, best first; one small file a policy, and `explain`
@@ -26,6 +26,7 @@
 //! * A transport decides nothing: every one calls `dns::respond`, or `dns::exchange` for what is signed, a zone transfer or a NOTIFY.
 //! * What an operator writes is either wholly in force or not at all; network input never panics, and every queue, table and wait has a limit.
 
+pub mod certificate;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -34,6 +34,7 @@ pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>
         members: empty,
         answers: None,
         min_healthy: 0,
+        ramp: None,
         on_all_down: None,
         max_leave: 100,
         min_ttl: None,
@@ -59,7 +60,7 @@ pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>
                 table.reader.report(error.hint("give it `realservers = [ … ]` or `members = [ … ]`"));
             }
             // They are about realservers; ignored here they would do harm the night they are needed.
-            for key in ["check", "affinity_prefix", "min_healthy", "max_leave"] {
+            for key in ["check", "affinity_prefix", "min_healthy", "max_leave", "ramp"] {
                 if let Some(value) = table.get(key) {
                     value.reject(
                         format!("`{key}` belongs to a pool of realservers"),
@@ -87,6 +88,7 @@ pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>
             .filter(|_| is_leaf)
             .and_then(|value| read_percentage(value, 0))
             .unwrap_or(0),
+        ramp: table.get("ramp").filter(|_| is_leaf).and_then(|value| value.duration()),
         on_all_down: on_all_down.or(is_leaf.then_some(OnAllDown::All)),
         max_leave: table
             .get("max_leave")

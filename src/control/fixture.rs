@@ -33,6 +33,9 @@ fn address(address: impl Into<IpAddr>, health: Health, since: i64, last_error: O
         last_probe: ago(1),
         last_error,
         restored: false,
+        stale: false,
+        certificate_ends: None,
+        certificate_ending: false,
     }
 }
 
@@ -43,6 +46,7 @@ fn realserver(name: &str, weight: u16, addresses: Vec<AddressStatus>) -> Realser
         addresses,
         port: Some(80),
         weight,
+        ramp_percent: None,
         health: if is_up { Health::Up } else { Health::Down },
         eligible: is_up,
         admin: Admin::Ready,

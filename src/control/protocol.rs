@@ -228,6 +228,9 @@ pub struct RealserverStatus {
     pub port: Option<u16>,
     /// Share of traffic.
     pub weight: u16,
+    /// The part of it that it takes while it has just come up, in percent.
+    #[serde(default)]
+    pub ramp_percent: Option<u8>,
     /// The best health of its addresses.
     pub health: Health,
     /// Whether it takes new traffic.
@@ -257,6 +260,15 @@ pub struct AddressStatus {
     pub last_error: Option<String>,
     /// Whether `health` is remembered from before a restart and no probe has ended since.
     pub restored: bool,
+    /// Whether no probe has confirmed `health` for three intervals.
+    #[serde(default)]
+    pub stale: bool,
+    /// When the certificate ends that was last shown.
+    #[serde(default)]
+    pub certificate_ends: Option<Timestamp>,
+    /// Whether that is soon enough to be warned of.
+    #[serde(default)]
+    pub certificate_ending: bool,
 }
 
 /// One address that is listened on.

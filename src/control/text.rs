@@ -152,16 +152,21 @@ fn realserver_rows(pool: &PoolStatus, realserver: &RealserverStatus, now: Timest
             (Health::Up, Some(error)) => format!("last probe failed: {}", printable(error)),
             (_, Some(error)) => printable(error),
         };
-        let separator = if operator.is_empty() || probe.is_empty() { "" } else { "; " };
+        let certificate = address.certificate_ends.filter(|_| address.certificate_ending);
+        let certificate = certificate.map_or(String::new(), |ends| match ends > now {
+            true => format!("certificate ends in {}", age(elapsed(now, ends))),
+            false => "certificate has ended".to_owned(),
+        });
+        let why: Vec<String> = [operator, probe, certificate].into_iter().filter(|text| !text.is_empty()).collect();
         Row {
             cells: [
                 first(printable(&realserver.name)),
                 address_text(address, realserver.port),
-                first(realserver.weight.to_string()),
+                first(weight_text(realserver)),
                 health_text(pool, address, now),
                 first(admin_text(realserver, now)),
                 first(traffic_text(pool, realserver).to_owned()),
-                format!("{operator}{separator}{probe}"),
+                why.join("; "),
             ],
             notes: Vec::new(),
         }
@@ -179,10 +184,19 @@ fn address_text(address: &AddressStatus, port: Option<u16>) -> String {
 fn health_text(pool: &PoolStatus, address: &AddressStatus, now: Timestamp) -> String {
     let health = address.health;
     let since = address.since.map_or(String::new(), |since| format!(" {}", age(elapsed(since, now))));
+    let stale = if address.stale { " (stale)" } else { "" };
     match (&pool.check, address.restored) {
         (None, _) => format!("{health} (no check)"),
-        (Some(_), true) => format!("{health}{since} (before the restart)"),
-        (Some(_), false) => format!("{health}{since}"),
+        (Some(_), true) => format!("{health}{since} (before the restart){stale}"),
+        (Some(_), false) => format!("{health}{since}{stale}"),
+    }
+}
+
+/// What counts, and how much of it while the realserver has just come up.
+fn weight_text(realserver: &RealserverStatus) -> String {
+    match realserver.ramp_percent {
+        Some(percent) => format!("{} ({percent}%)", realserver.weight),
+        None => realserver.weight.to_string(),
     }
 }
 

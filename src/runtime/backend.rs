@@ -25,8 +25,8 @@ use crate::{
     health::Target,
     observe::{Observed, Sample},
     snapshot::{Members, Policy, Pool, Realserver, Snapshot, Snapshots},
-    state::{Event, Override, RealserverName, State},
-    types::{Admin, Family, Health, POOL_DEPTH_MAX, PoolId},
+    state::{Event, Notes, Override, RealserverName, State},
+    types::{Admin, Family, Health, POOL_DEPTH_MAX, PoolId, Tenths},
 };
 
 /// See the module.
@@ -201,7 +201,8 @@ fn pool_status(state: &State, snapshot: &Snapshot, configured: &config::Pool, po
     let is_failed = is_failed(snapshot, pool, 0);
     let (realservers, is_degraded) = match (&pool.members, &configured.members) {
         (Members::Realservers(realservers), config::Members::Realservers { realservers: configured, .. }) => {
-            let status = |(stand, configured)| realserver_status(state, &pool.name, check, configured, stand);
+            let now = Timestamp::now();
+            let status = |(stand, configured)| realserver_status(state, &pool.name, check, configured, stand, now);
             let all = realservers.all.iter().zip(configured).map(status).collect();
             let view = realservers.view(None);
             (all, view.is_degraded)
@@ -235,17 +236,30 @@ fn realserver_status(
     check: Option<&Arc<config::Check>>,
     configured: &config::Realserver,
     stand: &Realserver,
+    now: Timestamp,
 ) -> RealserverStatus {
     let set = state.override_of(&RealserverName { pool: pool.into(), realserver: stand.name.clone() });
+    let leaves = check.map(config::Check::leaves).unwrap_or_default();
     let address = |family: Family, address: IpAddr| {
-        let checked = check.and_then(|check| state.checked(&Target::new(check, configured, family)?));
+        let target = |leaf| Target::new(leaf, pool, configured, family);
+        let targets: Vec<Target> = leaves.iter().filter_map(target).collect();
+        let checked = || targets.iter().filter_map(|target| Some((target, state.checked(target)?)));
+        // Where several checks decide, an error says which of them it is from.
+        let errors = checked().filter_map(|(target, checked)| {
+            let error = checked.last_error.as_deref()?;
+            Some(if targets.len() == 1 { error.to_owned() } else { format!("{}: {error}", target.check.name) })
+        });
+        let errors: Vec<String> = errors.collect();
         AddressStatus {
             address,
             health: stand.health(Some(family)),
-            since: checked.and_then(|checked| checked.since),
-            last_probe: checked.and_then(|checked| checked.last_probe),
-            last_error: checked.and_then(|checked| checked.last_error.as_deref()).map(str::to_owned),
-            restored: checked.is_some_and(|checked| checked.is_restored),
+            since: checked().filter_map(|(_, checked)| checked.since).max(),
+            last_probe: checked().filter_map(|(_, checked)| checked.last_probe).min(),
+            last_error: (!errors.is_empty()).then(|| errors.join("; ")),
+            restored: checked().any(|(_, checked)| checked.is_restored),
+            stale: targets.iter().any(|target| state.is_stale(target, now)),
+            certificate_ends: checked().filter_map(|(_, checked)| checked.certificate).min(),
+            certificate_ending: checked().any(|(target, checked)| checked.is_certificate_ending(&target.check, now)),
         }
     };
     let addresses =
@@ -255,6 +269,7 @@ fn realserver_status(
         addresses: addresses.collect(),
         port: stand.port,
         weight: stand.weight.get(),
+        ramp_percent: (stand.tenths(None) != Tenths::ALL).then(|| 10 * stand.tenths(None).get()),
         health: stand.health(None),
         eligible: stand.is_eligible(None),
         admin: set.map_or(Admin::Ready, |set| set.admin),
@@ -270,6 +285,8 @@ pub(super) struct RuntimeObserved {
     pub(super) snapshots: Arc<Snapshots>,
     /// What is known about files.
     pub(super) files: Arc<Mutex<Files>>,
+    /// What health has to tell.
+    pub(super) notes: Arc<Mutex<Notes>>,
 }
 
 impl Observed for RuntimeObserved {
@@ -318,6 +335,28 @@ impl Observed for RuntimeObserved {
                     labels,
                     count,
                 ));
+            }
+        }
+        {
+            let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+            samples.push(Sample::gauge(
+                "fingerpost_health_stale",
+                "Targets whose health no probe has confirmed for three intervals",
+                vec![],
+                number(notes.n_stale),
+            ));
+            samples.push(Sample::gauge(
+                "fingerpost_probe_certificates_ending",
+                "Targets whose certificate ends within `expiry_warning`, or has ended",
+                vec![],
+                number(notes.n_ending),
+            ));
+            for (target, ends) in &notes.certificates {
+                let labels = vec![("check", target.check.name.to_string()), ("address", target.address.to_string())];
+                #[expect(clippy::cast_precision_loss, reason = "exact for all times that a timestamp can have")]
+                let seconds = ends.as_second() as f64;
+                let help = "When the certificate ends that a probe was shown, in seconds since 1970";
+                samples.push(Sample::gauge("fingerpost_probe_certificate_not_after_seconds", help, labels, seconds));
             }
         }
         let realservers = |samples: &mut Vec<Sample>, name, help, value: &dyn Fn(&Realserver) -> bool| {

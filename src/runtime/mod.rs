@@ -51,7 +51,7 @@ use crate::{
     geo::Geo,
     health, l4, redirect,
     shutdown::Shutdown,
-    state::{Event, State, saved::Saved},
+    state::{Event, Notes, State, saved::Saved},
 };
 
 /// How long tasks may take to end once everything has been dropped.
@@ -141,6 +141,8 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         privileges::become_user(user).map_err(|error| Diagnostic::bare(error.to_string()))?;
         info!(user = %user.name, "root given up");
     }
+    // As the user that the server is from now on.
+    health::probe::icmp::check_available(&config)?;
     Ok(Bound {
         path: path.to_owned(),
         config,
@@ -196,18 +198,21 @@ impl Bound {
             files: files.clone(),
             started,
         });
+        let (passive, failures) = health::passive::channel();
         let context = Context {
             snapshots: snapshots.clone(),
             dns: Arc::new(dns::Counters::new(self.config.dns.udp_workers)),
             identity: self.identity,
             redirect: Arc::new(redirect::Counters::new()),
             l4: Arc::new(l4::Counters::new()),
+            passive,
             backend: backend.clone(),
             metrics: Arc::new(Metrics::new(Vec::new())),
         };
         let counters = Arc::new(health::scheduler::Counters::default());
+        let notes = Arc::new(Mutex::new(Notes::default()));
         context.metrics.replace(vec![
-            Arc::new(RuntimeObserved { snapshots: snapshots.clone(), files: files.clone() }),
+            Arc::new(RuntimeObserved { snapshots: snapshots.clone(), files: files.clone(), notes: notes.clone() }),
             context.dns.clone(),
             context.identity.clone(),
             context.redirect.clone(),
@@ -217,7 +222,7 @@ impl Bound {
         let retirement = Retirement::start()
             .inspect_err(|problem| error!(%problem, "old zones are let go by those who answer: expect pauses"))
             .ok();
-        let truth = Owner { state, snapshots, retirement, targets, file: self.state_file };
+        let truth = Owner { state, snapshots, retirement, targets, file: self.state_file, notes };
         let owner_task = tokio::spawn(truth.run(messages, shutdown.clone()));
 
         let (notify_snapshots, notify_counters) = (context.snapshots.clone(), context.dns.clone());
@@ -258,7 +263,8 @@ impl Bound {
         tasks.spawn(health::scheduler::run(targets_seen, results, counters, shutdown.clone()));
         tasks.spawn(secondaries::follow_primaries(secondaries, shutdown.clone()));
         tasks.spawn(dns::notify_secondaries(notify_snapshots, notify_counters, shutdown.clone()));
-        tasks.spawn(tell_owner(observations, owner, shutdown.clone()));
+        tasks.spawn(tell_owner(observations, owner.clone(), shutdown.clone()));
+        tasks.spawn(tell_owner_of_failures(failures, owner, shutdown.clone()));
         tasks.spawn(control::socket::serve(self.control, backend, shutdown.clone()));
         let to_thread = to_loader.clone();
         let thread = thread::Builder::new().name("loader".to_owned()).spawn(move || {
@@ -300,8 +306,31 @@ async fn tell_owner(
             observation = observations.recv() => observation,
         };
         let Some(observation) = observation else { return };
+        if let Some(ends) = observation.certificate
+            && owner.tell(Event::CertificateSeen(observation.target.clone(), ends)).await.is_err()
+        {
+            return;
+        }
         if owner.tell(Event::Probed(observation.target, observation.outcome)).await.is_err() {
             return;
+        }
+    }
+}
+
+/// Hands on connections that could not be made.
+async fn tell_owner_of_failures(mut failures: health::passive::Failures, owner: OwnerHandle, shutdown: Shutdown) {
+    loop {
+        let batch = tokio::select! {
+            () = shutdown.drain.cancelled() => return,
+            batch = failures.next() => batch,
+        };
+        if batch.is_empty() {
+            return;
+        }
+        for failure in batch {
+            if owner.tell(Event::ConnectFailed(failure)).await.is_err() {
+                return;
+            }
         }
     }
 }

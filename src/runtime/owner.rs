@@ -4,7 +4,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use crate::{
     health::Target,
     shutdown::Shutdown,
     snapshot::Snapshots,
-    state::{Event, Happening, State, saved::Saved},
+    state::{Event, Happening, Notes, State, saved::Saved},
     types::Health,
 };
 
@@ -28,6 +28,8 @@ const QUEUE_MAX: usize = 4096;
 const BATCH_MAX: usize = 1024;
 /// Health is written down at most this often, and overrides at once.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often all of health is looked at for what is stale.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often overrides are looked at for their end.
 const TICK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -154,6 +156,8 @@ pub(super) struct Owner {
     pub(super) targets: watch::Sender<Arc<Vec<Target>>>,
     /// Where state is saved; `None` if it could not be opened.
     pub(super) file: Option<StateFile>,
+    /// What health has to tell, for /metrics.
+    pub(super) notes: Arc<Mutex<Notes>>,
 }
 
 impl Owner {
@@ -162,6 +166,7 @@ impl Owner {
         let mut tick = tokio::time::interval(TICK_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut next_save = tokio::time::Instant::now();
+        let mut next_look = next_save;
         let mut is_dirty = false;
         loop {
             let first = tokio::select! {
@@ -173,6 +178,10 @@ impl Owner {
                 _ = tick.tick() => Message::Apply(Event::Tick, None),
             };
             self.take_in(first, &mut messages, &mut is_dirty);
+            if tokio::time::Instant::now() >= next_look {
+                self.look();
+                next_look = tokio::time::Instant::now() + LOOK_INTERVAL;
+            }
             if is_dirty && tokio::time::Instant::now() >= next_save {
                 self.save();
                 is_dirty = false;
@@ -233,6 +242,18 @@ impl Owner {
         }
     }
 
+    /// Looks whether what is known of health is still fresh, and says when that changes.
+    fn look(&self) {
+        let notes = self.state.notes(Timestamp::now());
+        let mut before = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if notes.n_stale > 0 && before.n_stale == 0 {
+            error!(n_targets = notes.n_stale, "health is stale: no probe has ended for three intervals");
+        } else if notes.n_stale == 0 && before.n_stale > 0 {
+            info!("no health is stale any more");
+        }
+        *before = notes;
+    }
+
     fn save(&self) {
         let Some(file) = &self.file else { return };
         if let Err(error) = file.save(&self.state.to_saved(Timestamp::now())) {
@@ -251,6 +272,11 @@ fn log(happening: &Happening) {
                 Health::Down => warn!(%target, %realservers, %from, %error, "down"),
                 _ => info!(%target, %realservers, %from, "{to}"),
             }
+        }
+        Happening::RealserverChanged { realserver, from, to: Health::Down } => warn!(%realserver, %from, "down"),
+        Happening::RealserverChanged { realserver, from, to } => info!(%realserver, %from, "{to}"),
+        Happening::CertificateEnding(target, ends) => {
+            warn!(%target, ends = %format_args!("{ends:.0}"), "the certificate ends soon or has ended")
         }
         Happening::OverrideEnded(name, set) => info!(realserver = %name, was = %set.admin, "override ended"),
         Happening::PoolChanged { pool, is_all_down: true } => error!(%pool, "nobody in the pool is eligible"),

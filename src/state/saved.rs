@@ -51,6 +51,9 @@ struct SavedOverride {
 struct SavedHealth {
     check: String,
     address: SocketAddr,
+    /// `POOL/REALSERVER`, where that tells targets apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    realserver: Option<String>,
     health: Health,
     since: Option<Timestamp>,
     error: Option<String>,
@@ -61,11 +64,13 @@ struct SavedHealth {
 pub struct TargetKey {
     check: Box<str>,
     address: SocketAddr,
+    realserver: Option<String>,
 }
 
 impl TargetKey {
     pub(super) fn new(target: &Target) -> Self {
-        Self { check: target.check.name.clone(), address: target.address }
+        let realserver = target.realserver.as_ref().map(ToString::to_string);
+        Self { check: target.check.name.clone(), address: target.address, realserver }
     }
 }
 
@@ -95,12 +100,16 @@ impl Saved {
             .map(|(target, checked)| SavedHealth {
                 check: target.check.name.to_string(),
                 address: target.address,
+                realserver: target.realserver.as_ref().map(ToString::to_string),
                 health: checked.health,
                 since: checked.since,
                 error: checked.last_error.as_deref().map(str::to_owned),
             })
             .collect();
-        health.sort_by(|a, b| (&a.check, a.address).cmp(&(&b.check, b.address)));
+        let order = |a: &SavedHealth, b: &SavedHealth| {
+            (&a.check, a.address, &a.realserver).cmp(&(&b.check, b.address, &b.realserver))
+        };
+        health.sort_by(order);
         Self { version: VERSION, saved: now, overrides: overrides.collect(), health }
     }
 
@@ -136,7 +145,7 @@ impl Saved {
             (name, Override { admin: saved.admin, until: saved.until, reason, by, since: saved.since })
         });
         let health = self.health.into_iter().map(|saved| {
-            let key = TargetKey { check: saved.check.into(), address: saved.address };
+            let key = TargetKey { check: saved.check.into(), address: saved.address, realserver: saved.realserver };
             (key, Checked::restored(saved.health, saved.since, saved.error.map(Into::into)))
         });
         (overrides.collect(), health.collect())

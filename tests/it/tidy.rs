@@ -20,7 +20,7 @@ struct Level {
 }
 
 const LEVELS: &[Level] = &[
-    Level { name: "words", is_pure: true, modules: &["types", "name", "diagnostic"] },
+    Level { name: "words", is_pure: true, modules: &["types", "name", "diagnostic", "certificate"] },
     Level {
         name: "inputs",
         is_pure: true,
@@ -73,7 +73,8 @@ const LEVELS: &[Level] = &[
         modules: &[
             "observe",
             "shutdown",
-            "health::probe",
+            "health::probe::*",
+            "health::passive",
             "health::scheduler",
             "dns::udp",
             "dns::tcp",
