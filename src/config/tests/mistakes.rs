@@ -57,7 +57,40 @@ forward = "nat"
 sni = ["example.org"]
 "#,
         r#"
-FOUND
+error: `protocol = "udp"` is not supported yet: it comes with a later version
+ --> fingerpost.toml:7:12
+  |
+7 | protocol = "udp"
+  |            ^^^^^
+hint: supported: `tcp`
+
+error: `scheduler = "least-connections"` is not supported yet: it comes with a later version
+ --> fingerpost.toml:9:13
+  |
+9 | scheduler = "least-connections"
+  |             ^^^^^^^^^^^^^^^^^^^
+hint: supported: `wrr`, `source-hash`
+
+error: `proxy_protocol = "v2"` is not supported yet: it comes with a later version
+  --> fingerpost.toml:10:18
+   |
+10 | proxy_protocol = "v2"
+   |                  ^^^^
+hint: supported: `off`
+
+error: `forward = "nat"` is not supported yet: forwarding in the kernel comes with a later version
+  --> fingerpost.toml:11:11
+   |
+11 | forward = "nat"
+   |           ^^^^^
+hint: write `proxy`, or remove the line: it carries clients of either address family to realservers of either
+
+error: `sni` is not supported yet: routing by SNI comes with a later version
+  --> fingerpost.toml:12:1
+   |
+12 | sni = ["example.org"]
+   | ^^^
+hint: remove it
 "#,
     );
 }
@@ -739,7 +772,7 @@ error: unknown key `colour` in this pool
   |
 2 | colour = "red"
   | ^^^^^^
-hint: known here: `policy`, `realservers`, `members`, `check`, `answers`, `min_healthy`, `on_all_down`, `ramp`, `affinity_prefix`, `geo`, `nets`, `min_ttl`, `max_leave`, `location`, `default`, `exclude` and 4 more
+hint: known here: `policy`, `realservers`, `members`, `check`, `answers`, `min_healthy`, `on_all_down`, `ramp`, `affinity_prefix`, `geo`, `nets`, `min_ttl`, `max_leave`, `location`, `default`, `exclude` and 3 more
 "#,
     );
 }
