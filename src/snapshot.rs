@@ -215,6 +215,8 @@ pub struct Realserver {
     pub health_v6: Health,
     /// What an operator has set.
     pub admin: Admin,
+    /// Whether its health is an operator's word, whatever probes say.
+    pub is_forced: bool,
     /// Why it is down or not ready, for explanations: the probe's error, the operator's words.
     pub why: Option<Arc<str>>,
 }

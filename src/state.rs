@@ -4,6 +4,9 @@
 //! was. Its owner publishes what [`State::snapshot`] makes; nobody else ever writes.
 
 mod build;
+mod operate;
+mod overrides;
+pub mod pattern;
 pub mod saved;
 #[cfg(test)]
 mod tests;
@@ -16,10 +19,14 @@ use std::{
 
 use jiff::Timestamp;
 
-pub use self::build::PoolParts;
+use self::pattern::Pattern;
+pub use self::{
+    build::PoolParts,
+    overrides::{Effective, Override, Overrides, Subject, Wish},
+};
 use crate::{
     config::{self, Config, Members, PoolIndex},
-    diagnostic::{Diagnostic, Diagnostics, Severity},
+    diagnostic::{Diagnostics, Severity},
     geo::Geo,
     health::{Checked, Outcome, Target},
     name::Name,
@@ -46,8 +53,8 @@ pub enum Event {
     ZoneExpired(Name),
     /// A probe ended.
     Probed(Target, Outcome),
-    /// An operator spoke.
-    AdminSet(RealserverName, Override),
+    /// An operator spoke, of everybody whom the pattern means.
+    OperatorSet(Pattern, Override),
     /// Time has passed: overrides may have run out.
     Tick,
 }
@@ -68,8 +75,12 @@ pub enum Happening {
         /// Why the probe failed, if it did.
         error: Option<Arc<str>>,
     },
+    /// Operators have forced the health of these, so that the change just told is not seen in any answer.
+    HealthMasked(Vec<RealserverName>),
+    /// What an operator has set, or taken back, and who that was.
+    OverrideSet(Subject, Override),
     /// What an operator had set ran out.
-    OverrideEnded(RealserverName, Override),
+    OverrideEnded(Subject, Override),
     /// A pool has nobody eligible now, or has somebody again.
     PoolChanged {
         /// The pool's name.
@@ -96,21 +107,6 @@ impl std::fmt::Display for RealserverName {
     }
 }
 
-/// What an operator has set, by whom, why and for how long.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Override {
-    /// What; `Ready` takes an override back.
-    pub admin: Admin,
-    /// When it ends by itself.
-    pub until: Option<Timestamp>,
-    /// The operator's words.
-    pub reason: Option<Arc<str>>,
-    /// Who.
-    pub by: Box<str>,
-    /// When it was set.
-    pub since: Timestamp,
-}
-
 /// A zone in service, and one that waits for its pools.
 #[derive(Debug, Default)]
 struct Loaded {
@@ -130,7 +126,7 @@ pub struct State {
     checked: HashMap<Target, Checked>,
     /// Health from before a restart or from under another check, taken up when targets are indexed.
     restored: HashMap<saved::TargetKey, Checked>,
-    overrides: BTreeMap<RealserverName, Override>,
+    overrides: Overrides,
     /// What of a pool does not follow from health, by index into the snapshot's pools.
     parts: Vec<PoolParts>,
     /// Whose health a target's is: realservers of pools, these as indexes into `parts`. Has every target there is.
@@ -191,7 +187,7 @@ impl State {
                 Ok(Vec::new())
             }
             Event::Probed(target, outcome) => Ok(self.probed(target, &outcome, now)),
-            Event::AdminSet(name, new) => self.set_admin(name, new),
+            Event::OperatorSet(pattern, new) => self.set_override(&pattern, new),
             Event::Tick => Ok(self.expire_overrides(now)),
         }
     }
@@ -249,9 +245,9 @@ impl State {
         current.chain(self.zones.values().filter_map(|loaded| loaded.pending.as_ref()).map(|zone| (zone, true)))
     }
 
-    /// The override of a realserver, if there is one.
-    pub fn override_of(&self, name: &RealserverName) -> Option<&Override> {
-        self.overrides.get(name)
+    /// What operators have set.
+    pub fn overrides(&self) -> &Overrides {
+        &self.overrides
     }
 
     /// How a target's health came about.
@@ -427,20 +423,20 @@ impl State {
         check: Option<&Arc<config::Check>>,
         realserver: &config::Realserver,
     ) -> crate::snapshot::Realserver {
-        let name = || RealserverName { pool: pool.into(), realserver: realserver.name.clone() };
-        let set = if self.overrides.is_empty() { None } else { self.overrides.get(&name()) };
+        let set = self.overrides.effective(pool, &realserver.name);
         let checked = |family| self.checked.get(&Target::new(check?, realserver, family)?);
-        let health = |family| match check {
-            None => Health::Up,
-            Some(_) => checked(family).map_or(Health::Unknown, |checked| checked.health),
+        let health = |family| match (set.force().health(), check) {
+            (Some(forced), _) => forced,
+            (None, None) => Health::Up,
+            (None, Some(_)) => checked(family).map_or(Health::Unknown, |checked| checked.health),
         };
         let error = |family| {
             checked(family)
                 .filter(|checked| checked.health == Health::Down)
                 .and_then(|checked| checked.last_error.clone())
         };
-        let why = match set {
-            Some(set) => set.reason.clone(),
+        let why = match set.traffic.or(set.health) {
+            Some(set) => Some(set.why().into()),
             None => error(Family::V4).or_else(|| error(Family::V6)),
         };
         crate::snapshot::Realserver {
@@ -452,7 +448,8 @@ impl State {
             url: realserver.url.clone(),
             health_v4: health(Family::V4),
             health_v6: health(Family::V6),
-            admin: set.map_or(Admin::Ready, |set| set.admin),
+            admin: set.admin(),
+            is_forced: set.health.is_some(),
             why,
         }
     }
@@ -493,7 +490,11 @@ impl State {
         }
         realservers.sort();
         realservers.dedup();
+        let is_forced =
+            |name: &&RealserverName| self.overrides.effective(&name.pool, &name.realserver).health.is_some();
+        let masked: Vec<RealserverName> = realservers.iter().filter(is_forced).cloned().collect();
         let mut happenings = vec![Happening::HealthChanged { target, realservers, from, to, error }];
+        happenings.extend((!masked.is_empty()).then_some(Happening::HealthMasked(masked)));
         happenings.extend(self.rebuild(indexes));
         happenings
     }
@@ -505,67 +506,9 @@ impl State {
 
     /// Whether some realserver behind the target is not in maint.
     fn is_probed(&self, target: &Target) -> bool {
-        let is_in_maint = |name| self.overrides.get(&name).is_some_and(|set| set.admin == Admin::Maint);
+        let is_in_maint =
+            |name: RealserverName| self.overrides.effective(&name.pool, &name.realserver).admin() == Admin::Maint;
         self.overrides.is_empty() || !self.names_behind(target).all(is_in_maint)
-    }
-
-    fn set_admin(&mut self, name: RealserverName, new: Override) -> Result<Vec<Happening>, Diagnostics> {
-        let Some(&index) = self.pools_by_name.get(&name.pool) else {
-            let names: Vec<&str> = self.config.pools.iter().map(|pool| &*pool.name).collect();
-            let error = Diagnostic::bare(format!("unknown pool `{}`", name.pool));
-            return Err(error.hint(format!("there are {}", listed(&names))).into());
-        };
-        let realservers = match self.config.pools.get(index).map(|pool| &pool.members) {
-            Some(Members::Realservers { realservers, .. }) => realservers.as_slice(),
-            _ => &[],
-        };
-        if !realservers.iter().any(|realserver| realserver.name == name.realserver) {
-            let names: Vec<&str> = realservers.iter().map(|realserver| &*realserver.name).collect();
-            let error = Diagnostic::bare(format!("pool `{}` has no realserver `{}`", name.pool, name.realserver));
-            return Err(match names.is_empty() {
-                true => error.hint("it is a pool of pools; name a realserver of one of its members"),
-                false => error.hint(format!("there are {}", listed(&names))),
-            }
-            .into());
-        }
-        if new.admin == Admin::Ready {
-            self.overrides.remove(&name);
-        } else {
-            self.overrides.insert(name.clone(), new);
-        }
-        Ok(self.admin_changed(&name))
-    }
-
-    /// After an override came or went: health of what is no longer probed is forgotten, and the pools follow.
-    fn admin_changed(&mut self, name: &RealserverName) -> Vec<Happening> {
-        let is_of_pool = |(_, parts): &(usize, &PoolParts)| parts.name() == &*name.pool;
-        let of_pool: Vec<(usize, &PoolParts)> = self.parts.iter().enumerate().filter(is_of_pool).collect();
-        let probed =
-            of_pool.iter().flat_map(|(_, parts)| parts.probed().map(|(target, id)| (parts.name_of(id), target)));
-        let forgotten: Vec<Target> = probed
-            .filter(|(probed, target)| probed.as_ref() == Some(name) && !self.is_probed(target))
-            .map(|(_, target)| target)
-            .collect();
-        let mut touched: BTreeSet<usize> = of_pool.iter().map(|(index, _)| *index).collect();
-        for target in forgotten {
-            self.checked.remove(&target);
-            touched.extend(self.behind.get(&target).into_iter().flatten().map(|(index, _)| *index));
-        }
-        self.rebuild(touched)
-    }
-
-    fn expire_overrides(&mut self, now: Timestamp) -> Vec<Happening> {
-        let ended = |set: &Override| set.until.is_some_and(|until| until <= now);
-        let names: Vec<RealserverName> =
-            self.overrides.iter().filter(|(_, set)| ended(set)).map(|(name, _)| name.clone()).collect();
-        let mut happenings = Vec::new();
-        for name in names {
-            if let Some(set) = self.overrides.remove(&name) {
-                happenings.push(Happening::OverrideEnded(name.clone(), set));
-                happenings.extend(self.admin_changed(&name));
-            }
-        }
-        happenings
     }
 }
 

@@ -11,7 +11,11 @@ use std::{net::IpAddr, path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
-use crate::{control::protocol::Way, types::Admin};
+use crate::{
+    control::protocol::Way,
+    state::Wish,
+    types::{Admin, Force},
+};
 
 /// Exit status of a command that did what it should.
 const OK: u8 = 0;
@@ -94,12 +98,22 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Give a realserver nothing new; what runs, runs on, and it is still probed
+    /// Give realservers nothing new; what runs, runs on, and they are still probed
     Drain(SetAdmin),
-    /// Take a realserver out altogether: no traffic even if all others are down, and no probes
+    /// Take realservers out altogether: no traffic even if all others are down, and no probes
     Maint(SetAdmin),
     /// Take `drain` or `maint` back
     Ready(SetReady),
+    /// Say that realservers are up or down, whatever their probes say; `auto` lets these decide again
+    ///
+    /// Probes go on, and what they find is logged and counted.
+    Force {
+        /// What they are
+        #[arg(value_enum, value_name = "up|down|auto")]
+        health: Forced,
+        #[command(flatten)]
+        set: SetAdmin,
+    },
     /// Read configuration, zones and databases again; returns when the outcome is known
     ///
     /// Changed files are reloaded without being told; this also says what came of it.
@@ -112,8 +126,8 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct SetAdmin {
-    /// The realserver, such as `web/ams-10`
-    #[arg(value_name = "POOL/REALSERVER")]
+    /// A realserver such as `web/ams-10`, several such as `'web/*'` or `'*/ams-?'`, or a pool: all of it, also what is added later
+    #[arg(value_name = "POOL/REALSERVER|POOL")]
     target: String,
     /// When it ends by itself: `30m`, `2h`, `1d` from now, `06:00` (UTC), or `2026-12-24T06:00Z`
     #[arg(long, value_name = "TIME")]
@@ -125,9 +139,30 @@ struct SetAdmin {
 
 #[derive(Debug, clap::Args)]
 struct SetReady {
-    /// The realserver, such as `web/ams-10`
-    #[arg(value_name = "POOL/REALSERVER")]
+    /// A realserver, several, or a pool, as for `drain`; what is set on a pool is taken back from the pool
+    #[arg(value_name = "POOL/REALSERVER|POOL")]
     target: String,
+}
+
+/// What `force` says.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Forced {
+    /// Up, and eligible
+    Up,
+    /// Down, and passed over
+    Down,
+    /// What probes say
+    Auto,
+}
+
+impl From<Forced> for Force {
+    fn from(forced: Forced) -> Self {
+        match forced {
+            Forced::Up => Self::Up,
+            Forced::Down => Self::Down,
+            Forced::Auto => Self::Auto,
+        }
+    }
 }
 
 /// How log records are written.
@@ -151,9 +186,12 @@ pub fn run() -> ExitCode {
         Command::Explain { name, rtype, client, ecs, via, json } => {
             operate::explain(&config, operate::explain_request(name, rtype, client, ecs, via), json)
         }
-        Command::Drain(set) => operate::set_admin(&config, Admin::Drain, set.target, set.until.as_deref(), set.reason),
-        Command::Maint(set) => operate::set_admin(&config, Admin::Maint, set.target, set.until.as_deref(), set.reason),
-        Command::Ready(set) => operate::set_admin(&config, Admin::Ready, set.target, None, None),
+        Command::Drain(set) => operate::set(&config, Wish::Admin(Admin::Drain), set),
+        Command::Maint(set) => operate::set(&config, Wish::Admin(Admin::Maint), set),
+        Command::Ready(SetReady { target }) => {
+            operate::set(&config, Wish::Admin(Admin::Ready), SetAdmin { target, until: None, reason: None })
+        }
+        Command::Force { health, set } => operate::set(&config, Wish::Force(health.into()), set),
         Command::Reload { json } => operate::reload(&config, json),
     };
     ExitCode::from(status)

@@ -1,11 +1,11 @@
-//! The commands that talk to a running server: `status`, `explain`, `drain`, `maint`, `ready`, `reload`.
+//! The commands that talk to a running server: `status`, `explain`, `drain`, `maint`, `ready`, `force`, `reload`.
 
 use std::{net::IpAddr, path::Path};
 
 use ipnet::IpNet;
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
-use super::{FAILED, OK, UNREACHABLE, print};
+use super::{FAILED, OK, SetAdmin, UNREACHABLE, print};
 use crate::{
     config,
     control::{
@@ -13,7 +13,7 @@ use crate::{
         protocol::{ExplainRequest, Request, Response, Way},
         text, until,
     },
-    types::Admin,
+    state::Wish,
 };
 
 /// The question of `explain`.
@@ -57,13 +57,9 @@ pub(super) fn explain(config: &Path, request: ExplainRequest, as_json: bool) -> 
     }
 }
 
-pub(super) fn set_admin(
-    config: &Path,
-    admin: Admin,
-    target: String,
-    until: Option<&str>,
-    reason: Option<String>,
-) -> u8 {
+pub(super) fn set(config: &Path, wish: Wish, set: SetAdmin) -> u8 {
+    let SetAdmin { target, until, reason } = set;
+    let until = until.as_deref();
     let until = match until.map(|text| until::parse_until(text, Timestamp::now())).transpose() {
         Ok(until) => until.map(whole_second),
         Err(problem) => {
@@ -71,7 +67,11 @@ pub(super) fn set_admin(
             return FAILED;
         }
     };
-    match ask(config, &Request::SetAdmin { target, admin, until, reason }) {
+    let request = match wish {
+        Wish::Admin(admin) => Request::SetAdmin { target, admin, until, reason },
+        Wish::Force(force) => Request::Force { target, force, until, reason },
+    };
+    match ask(config, &request) {
         Err(status) => status,
         Ok(Response::Done { message }) => {
             print(&message);

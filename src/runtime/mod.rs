@@ -77,6 +77,7 @@ pub struct Bound {
     bound: Vec<services::Bound>,
     state_file: Option<StateFile>,
     saved: Saved,
+    state_problem: Option<String>,
 }
 
 /// Reads the configuration at `path` and binds everything it names. Becomes the configured user.
@@ -111,12 +112,16 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         Diagnostic::bare(error.to_string())
             .hint("`[control] socket` says where it is; the folder must be writable for the server")
     })?;
-    let (state_file, saved) = match StateFile::open(&config.state_dir) {
-        Ok((file, saved)) => (Some(file), saved),
+    let (state_file, saved, state_problem) = match StateFile::open(&config.state_dir) {
+        Ok((file, saved, problem)) => (Some(file), saved, problem),
         Err(problem) => {
             // To serve without memory is better than not to serve.
             error!(dir = %config.state_dir.display(), %problem, "no state can be saved: overrides will not outlive a restart");
-            (None, Saved::default())
+            let problem = format!(
+                "no state can be saved in {}: {problem}; overrides will not outlive a restart",
+                config.state_dir.display()
+            );
+            (None, Saved::default(), Some(problem))
         }
     };
     let mut binder = Services::new(Inherited::from_environment(), Shutdown::new(), TaskTracker::new());
@@ -146,6 +151,7 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         bound,
         state_file,
         saved,
+        state_problem,
     })
 }
 
@@ -189,7 +195,9 @@ impl Bound {
             snapshots: snapshots.clone(),
             files: files.clone(),
             started,
+            state_problem: self.state_problem,
         });
+        let health_changes: Arc<owner::HealthChanges> = Arc::default();
         let context = Context {
             snapshots: snapshots.clone(),
             dns: Arc::new(dns::Counters::new(self.config.dns.udp_workers)),
@@ -201,15 +209,20 @@ impl Bound {
         };
         let counters = Arc::new(health::scheduler::Counters::default());
         context.metrics.replace(vec![
-            Arc::new(RuntimeObserved { snapshots: snapshots.clone(), files: files.clone() }),
+            Arc::new(RuntimeObserved {
+                snapshots: snapshots.clone(),
+                files: files.clone(),
+                health_changes: health_changes.clone(),
+            }),
             context.dns.clone(),
             context.identity.clone(),
             context.redirect.clone(),
             context.l4.clone(),
             counters.clone(),
         ]);
-        let owner_task =
-            tokio::spawn(Owner { state, snapshots, targets, file: self.state_file }.run(messages, shutdown.clone()));
+        let owner_task = tokio::spawn(
+            Owner { state, snapshots, targets, file: self.state_file, health_changes }.run(messages, shutdown.clone()),
+        );
 
         let (notify_snapshots, notify_counters) = (context.snapshots.clone(), context.dns.clone());
         let services = Services::new(self.inherited, shutdown.clone(), tasks.clone());

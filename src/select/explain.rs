@@ -88,6 +88,7 @@ fn reason(
         (Admin::Ready, _) if !realserver.has(family) => {
             format!("no {} address", family.map_or(String::new(), |family| family.to_string()))
         }
+        (Admin::Ready, health) if realserver.is_forced => format!("forced {health}{why}"),
         (Admin::Ready, Health::Down) => format!("down{why}"),
         (Admin::Ready, Health::Unknown) => "no probe has ended yet, counts as up".to_owned(),
         (Admin::Ready, Health::Up) => "up".to_owned(),
