@@ -179,6 +179,18 @@ pub enum Policy {
     Failover,
 }
 
+impl Policy {
+    /// As operators write it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Wrr => "wrr",
+            Self::Random => "random",
+            Self::SourceHash(_) => "source-hash",
+            Self::Failover => "failover",
+        }
+    }
+}
+
 /// The candidates for one kind of question.
 #[derive(Debug, Default)]
 pub struct View {

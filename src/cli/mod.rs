@@ -12,8 +12,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use crate::{
-    control::protocol::Way,
-    state::Wish,
+    control::protocol::{ExplainRequest, Way},
+    state::{Wish, pattern::Pattern},
     types::{Admin, Force},
 };
 
@@ -94,6 +94,12 @@ enum Command {
         /// The way the client comes: dns, redirect or l4
         #[arg(long, value_name = "WAY", default_value_t, value_parser = |text: &str| text.parse::<Way>())]
         via: Way,
+        /// Ask no server, but the files: as if the configuration had just been loaded and everybody were up
+        #[arg(long)]
+        offline: bool,
+        /// As if these were down: a realserver, several by `*` and `?`, or a pool; may be given again
+        #[arg(long, value_name = "POOL/REALSERVER|POOL", requires = "offline")]
+        down: Vec<Pattern>,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -183,8 +189,12 @@ pub fn run() -> ExitCode {
         Command::Check { print, json } => check::check(&config, print, json),
         Command::Demo { seconds } => demo::demo(seconds),
         Command::Status { json } => operate::status(&config, json),
-        Command::Explain { name, rtype, client, ecs, via, json } => {
-            operate::explain(&config, operate::explain_request(name, rtype, client, ecs, via), json)
+        Command::Explain { name, rtype, client, ecs, via, offline, down, json } => {
+            let request = ExplainRequest { name, rtype, client, ecs, via };
+            match offline {
+                true => explain::offline(&config, down, &request, json),
+                false => operate::explain(&config, request, json),
+            }
         }
         Command::Drain(set) => operate::set(&config, Wish::Admin(Admin::Drain), set),
         Command::Maint(set) => operate::set(&config, Wish::Admin(Admin::Maint), set),

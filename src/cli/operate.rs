@@ -1,8 +1,7 @@
 //! The commands that talk to a running server: `status`, `explain`, `drain`, `maint`, `ready`, `force`, `reload`.
 
-use std::{net::IpAddr, path::Path};
+use std::path::Path;
 
-use ipnet::IpNet;
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 use super::{FAILED, OK, SetAdmin, UNREACHABLE, print};
@@ -10,22 +9,11 @@ use crate::{
     config,
     control::{
         client,
-        protocol::{ExplainRequest, Request, Response, Way},
+        protocol::{ExplainRequest, Request, Response},
         text, until,
     },
     state::Wish,
 };
-
-/// The question of `explain`.
-pub(super) fn explain_request(
-    name: String,
-    rtype: String,
-    client: Option<IpAddr>,
-    ecs: Option<IpNet>,
-    via: Way,
-) -> ExplainRequest {
-    ExplainRequest { name, rtype, client, ecs, via }
-}
 
 pub(super) fn status(config: &Path, as_json: bool) -> u8 {
     match ask(config, &Request::Status) {
@@ -140,7 +128,7 @@ fn refused(response: Response) -> u8 {
     FAILED
 }
 
-fn print_json(value: &impl serde::Serialize) {
+pub(super) fn print_json(value: &impl serde::Serialize) {
     match serde_json::to_string_pretty(value) {
         Ok(text) => print(&text),
         Err(problem) => eprintln!("error: {problem}"),

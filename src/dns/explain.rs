@@ -39,6 +39,10 @@ pub struct Explained {
 /// A pool that an answer came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExplainedPool {
+    /// TTL of the POOL record.
+    pub record_ttl: Ttl,
+    /// What the pool allows at most.
+    pub pool_ttl: Ttl,
     /// Which one, in the same snapshot.
     pub id: PoolId,
     /// The name that is answered for.
@@ -77,7 +81,13 @@ fn explained(answer: &Answer<'_>, query: &Query<'_>) -> Explained {
         scope: answer.scope,
         degraded: answer.is_degraded(),
         pool: answer.pool.as_ref().and_then(|consulted| {
-            Some(ExplainedPool { id: consulted.id, owner: name_of(consulted.owner)?, apex: consulted.apex.clone() })
+            Some(ExplainedPool {
+                record_ttl: consulted.ttl,
+                pool_ttl: consulted.ranking.ttl,
+                id: consulted.id,
+                owner: name_of(consulted.owner)?,
+                apex: consulted.apex.clone(),
+            })
         }),
     }
 }

@@ -21,7 +21,7 @@ use std::{
 pub use codes::{Continent, CountryCode, SubdivisionCode};
 pub use key::{Key, KeyError};
 pub use location::Location;
-pub use table::{Class, Rule, Rules, Table};
+pub use table::{Class, Rule, Rules, Table, fits};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use location::{LocationId, Locations};

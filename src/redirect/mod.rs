@@ -11,5 +11,5 @@ mod serve;
 mod testing;
 
 pub use counters::Counters;
-pub use decision::{Decision, Redirect, Refusal, Request, decide};
+pub use decision::{Decision, Redirect, Refusal, Request, decide, pool_of_host};
 pub use serve::serve;

@@ -24,7 +24,7 @@ use crate::{
     },
     health::Target,
     observe::{Observed, Sample},
-    snapshot::{Members, Policy, Pool, Realserver, Snapshot, Snapshots},
+    snapshot::{Members, Pool, Realserver, Snapshot, Snapshots},
     state::{Event, Happening, Override, Overrides, State, Subject, Wish, pattern::Pattern},
     types::{Admin, Family, Force, Health, POOL_DEPTH_MAX, PoolId},
 };
@@ -55,10 +55,12 @@ impl control::Backend for Backend {
             Request::Force { target, force, until, reason } => {
                 self.set_override(&target, wished(Wish::Force(force), until, reason, by)).await
             }
-            Request::Explain(request) => Ok(match explain::explain(&self.snapshots.load(), &request) {
-                Ok(explanation) => Response::Explain(explanation),
-                Err(problem) => Response::error(problem.to_string()),
-            }),
+            Request::Explain(request) => {
+                Ok(match explain::explain(&self.snapshots.load(), &request, fastrand::u64(..)) {
+                    Ok(explanation) => Response::Explain(explanation),
+                    Err(problem) => Response::error(problem.to_string()),
+                })
+            }
             Request::Reload => self.reload().await,
         };
         response.unwrap_or_else(|stopped| Response::error(stopped.to_string()))
@@ -267,7 +269,7 @@ fn pools(state: &State, snapshot: &Snapshot) -> Vec<PoolStatus> {
 fn pool_status(state: &State, snapshot: &Snapshot, configured: &config::Pool, pool: &Pool) -> PoolStatus {
     let name = |id| snapshot.pool(id).map(|pool| pool.name.to_string()).unwrap_or_default();
     let (policy, members) = match &pool.members {
-        Members::Realservers(realservers) => (policy_name(&realservers.policy), Vec::new()),
+        Members::Realservers(realservers) => (realservers.policy.as_str(), Vec::new()),
         Members::Failover(members) => ("failover", members.iter().copied().map(name).collect()),
         Members::Geo(geo) => {
             let mut members: Vec<String> =
@@ -299,15 +301,6 @@ fn pool_status(state: &State, snapshot: &Snapshot, configured: &config::Pool, po
         is_degraded,
         members,
         realservers,
-    }
-}
-
-fn policy_name(policy: &Policy) -> &'static str {
-    match policy {
-        Policy::Wrr => "wrr",
-        Policy::Random => "random",
-        Policy::SourceHash(_) => "source-hash",
-        Policy::Failover => "failover",
     }
 }
 

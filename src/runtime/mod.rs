@@ -7,6 +7,7 @@ mod backend;
 mod explain;
 mod limits;
 mod loader;
+mod offline;
 mod owner;
 mod privileges;
 mod protection;
@@ -38,6 +39,7 @@ use self::{
 };
 pub use self::{
     explain::{ExplainError, explain},
+    offline::Offline,
     services::Listening,
 };
 use crate::{

@@ -123,6 +123,8 @@ pub struct Ranked<'s> {
 
 /// Hears what [`select_with`] decides on its way. The answer's own witness is `()`, which hears nothing and costs nothing.
 pub trait Witness {
+    /// A pool is asked, `depth` pools below the first one.
+    fn asked(&mut self, _pool: PoolId, _depth: usize) {}
     /// A geo pool looked up the client and found `list`, the same for every client within `prefix` bits.
     fn located(&mut self, _pool: &Pool, _list: &GeoList, _prefix: u8) {}
     /// A member was passed over because it is failed.
@@ -181,6 +183,7 @@ impl<'s, W: Witness> Walk<'s, '_, W> {
     fn rank_healthy(&mut self, id: PoolId, answers: Option<Answers>, depth: usize) -> bool {
         let Some(pool) = self.snapshot.pool(id).filter(|_| depth < POOL_DEPTH_MAX) else { return false };
         let answers = answers.or(pool.answers);
+        self.witness.asked(id, depth);
         let members = match &pool.members {
             Members::Realservers(realservers) => {
                 let is_failed = if depth == 0 { has_nobody_eligible(realservers) } else { realservers.is_failed };

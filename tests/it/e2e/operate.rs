@@ -280,6 +280,48 @@ fn explain_says_of_every_realserver_why_it_is_in_or_out() {
 }
 
 #[test]
+fn explanation_offline_needs_no_server_and_takes_whom_one_likes_for_down() {
+    let realservers = Realserver::three();
+    let site = Site::with(&config(&realservers));
+    let answer = |arguments: &str| {
+        let explained = site.json(&format!("explain www.example.org --offline {arguments}"));
+        (names_at(&realservers, explained["answer"][0].as_str().unwrap_or("")), explained["degraded"] == true)
+    };
+    assert_eq!(answer(""), ("A".to_owned(), false));
+    assert_eq!(answer("--down web/A"), ("B".to_owned(), false));
+    assert_eq!(answer("--down web/A --down web/B"), ("C".to_owned(), false));
+    assert_eq!(answer("--down web/?"), ("A".to_owned(), true));
+    assert_eq!(answer("--down web"), ("A".to_owned(), true));
+    let output = site.command("explain www.example.org --offline --down web/X");
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    assert!(stderr(&output).contains("no realserver `X`"), "{}", stderr(&output));
+    site.edit("fingerpost.toml", "[pools.web]", "[pools.wob]");
+    let output = site.command("explain www.example.org --offline");
+    assert_eq!((output.status.code(), stderr(&output).contains("unknown pool `web`")), (Some(1), true));
+}
+
+#[test]
+fn explanation_tells_match_pools_key_ttl_and_scope_with_where_they_come_from() {
+    let realservers = Realserver::three();
+    let hashed = config(&realservers).replace("[pools.web]", "[pools.web]\npolicy = \"source-hash\"");
+    let site = Site::with(&hashed);
+    let explained = site.json("explain x.cdn.example.org --offline --ecs 192.0.2.128/25");
+    assert_eq!(explained["match"], "wildcard *.cdn.example.org.");
+    assert_eq!(explained["record"], "30 POOL web");
+    assert_eq!(explained["pools"][0]["policy"], "source-hash");
+    let key = serde_json::json!({ "address": "192.0.2.0", "prefix": 24, "pool": "web", "source": "ecs" });
+    assert_eq!(explained["key"], key);
+    assert_eq!(explained["ttl_from"], serde_json::json!(["30 s: the POOL record at x.cdn.example.org."]));
+    assert_eq!(explained["scope_from"], serde_json::json!(["/24: the affinity key in pool `web`"]));
+    let explained = site.json("explain www.example.org --offline --ecs 192.0.0.0/16");
+    assert_eq!(explained["scope_from"][1], "/16: no more is known of the client");
+    for (via, source) in [("dns", "resolver"), ("redirect", "socket"), ("l4", "socket")] {
+        let explained = site.json(&format!("explain www.example.org --offline --via {via} --client 192.0.2.77"));
+        assert_eq!((&explained["key"]["address"], &explained["key"]["source"]), (&"192.0.2.0".into(), &source.into()));
+    }
+}
+
+#[test]
 fn check_exits_with_0_1_or_2() {
     let site = Site::new(
         &format!("{HEAD}{}", config(&[]).replace("[]", "[{ name = \"A\", address = \"192.0.2.1\", port = 80 }]")),
