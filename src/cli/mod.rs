@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod explain;
 mod operate;
+mod plan;
 mod serve;
 
 use std::{net::IpAddr, path::PathBuf, process::ExitCode};
@@ -21,6 +22,8 @@ use crate::{
 const OK: u8 = 0;
 /// Exit status of a command that found mistakes, or was refused.
 const FAILED: u8 = 1;
+/// Exit status of `plan` when clients would move.
+const MOVES: u8 = 3;
 /// Exit status of a command that could not read its file, or reach the server.
 const UNREACHABLE: u8 = 2;
 
@@ -34,7 +37,7 @@ const UNREACHABLE: u8 = 2;
     version,
     max_term_width = 110,
     arg_required_else_help = true,
-    after_help = "Exit status: 0 done; 1 mistakes were found, or the server refused; 2 a file could not be read, or no server answers"
+    after_help = "Exit status: 0 done; 1 mistakes were found, or the server refused; 2 a file could not be read, or no server answers; 3 `plan`: something moves"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -104,6 +107,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Compare with another configuration: what changes, who moves, who carries how much if somebody fails
+    ///
+    /// Zones and databases are read from the files that both configurations name. Exit status 0: nothing moves; 1: there are errors;
+    /// 2: a file could not be read; 3: something moves.
+    Plan(plan::Asked),
     /// Give realservers nothing new; what runs, runs on, and they are still probed
     Drain(SetAdmin),
     /// Take realservers out altogether: no traffic even if all others are down, and no probes
@@ -196,6 +204,7 @@ pub fn run() -> ExitCode {
                 false => operate::explain(&config, request, json),
             }
         }
+        Command::Plan(asked) => plan::plan(&config, &asked),
         Command::Drain(set) => operate::set(&config, Wish::Admin(Admin::Drain), set),
         Command::Maint(set) => operate::set(&config, Wish::Admin(Admin::Maint), set),
         Command::Ready(SetReady { target }) => {

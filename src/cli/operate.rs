@@ -99,7 +99,7 @@ pub(super) fn reload(config: &Path, as_json: bool) -> u8 {
 /// Finds the server through the configuration's control socket. An exit status if there is no answer.
 ///
 /// The server may be running with an older, good version of a file that is broken now; then the socket's path is taken from what can be read.
-fn ask(config: &Path, request: &Request) -> Result<Response, u8> {
+pub(super) fn ask(config: &Path, request: &Request) -> Result<Response, u8> {
     let socket = match config::load(config) {
         Ok((config, _)) => config.control.socket,
         Err(problem) => match config::control_socket_of(config) {

@@ -247,6 +247,8 @@ pub struct Pool {
     pub min_healthy: u8,
     /// What is answered when nobody is eligible. In a pool of pools `None` leaves it to the first member.
     pub on_all_down: Option<OnAllDown>,
+    /// Load that its realservers can carry together, in a unit of the operator's; for rehearsals alone.
+    pub capacity: Option<u64>,
 }
 
 /// What a pool consists of.
@@ -335,6 +337,8 @@ pub struct Realserver {
     pub check_address: Option<IpAddr>,
     /// Port to probe instead.
     pub check_port: Option<u16>,
+    /// Load that it can carry, as for [`Pool::capacity`].
+    pub capacity: Option<u64>,
 }
 
 impl Realserver {

@@ -13,6 +13,8 @@ use crate::{geo, types::Weight};
 
 /// Realservers of one pool: what is computed for a pool grows with their square in the worst case.
 const REALSERVERS_MAX: usize = 4096;
+/// Greatest capacity: shares of it are still exact to a client in a million.
+const CAPACITY_MAX: u64 = 1_000_000_000_000;
 /// Addresses in a DNS answer that may be configured as a number; "all" is cut by the size of a message.
 const ANSWERS_MAX: u16 = 64;
 
@@ -20,7 +22,14 @@ pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>
     places.pools.push(word.span.clone());
     places.realservers.push(Vec::new());
     let empty = Members::Pools { members: Vec::new(), policy: PoolsPolicy::Failover };
-    let pool = Pool { name: word.text.into(), members: empty, answers: None, min_healthy: 0, on_all_down: None };
+    let pool = Pool {
+        name: word.text.into(),
+        members: empty,
+        answers: None,
+        min_healthy: 0,
+        on_all_down: None,
+        capacity: None,
+    };
     let Some(table) = value.table("pools.NAME") else { return pool };
     let is_of_pools = ["members", "geo", "nets"].iter().any(|key| table.get(key).is_some());
     let members = match table.get("realservers") {
@@ -39,7 +48,7 @@ pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>
                 table.reader.report(error.hint("give it `realservers = [ … ]` or `members = [ … ]`"));
             }
             // They are about realservers; ignored here they would do harm the night they are needed.
-            for key in ["check", "affinity_prefix", "min_healthy"] {
+            for key in ["check", "affinity_prefix", "min_healthy", "capacity"] {
                 if let Some(value) = table.get(key) {
                     value.reject(
                         format!("`{key}` belongs to a pool of realservers"),
@@ -63,6 +72,7 @@ pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>
         members,
         answers: answers.or(is_leaf.then_some(Answers::AtMost(1))),
         min_healthy: table.get("min_healthy").filter(|_| is_leaf).and_then(read_percentage).unwrap_or(0),
+        capacity: table.get("capacity").filter(|_| is_leaf).and_then(|value| value.integer(1..=CAPACITY_MAX)),
         on_all_down: on_all_down.or(is_leaf.then_some(OnAllDown::All)),
         ..pool
     }
@@ -154,6 +164,7 @@ fn read_realserver(value: Value<'_>) -> Option<Realserver> {
         url: table.get("url").and_then(read_url),
         check_address: table.get("check_address").and_then(|value| value.address()),
         check_port: port("check_port"),
+        capacity: table.get("capacity").and_then(|value| value.integer(1..=CAPACITY_MAX)),
     };
     // Reported above; it is read to its end first, so that all its mistakes are told.
     name.map(|_| realserver)

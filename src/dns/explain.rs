@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+
 use super::{
     answer::{self, Answer, CLASS_IN, Content, Kind, Owner},
     header::Rcode,
@@ -60,6 +62,16 @@ pub fn explain_answer(snapshot: &Snapshot, qname: &Name, qtype: u16, client: &Cl
     let mut answer = Answer::refused();
     answer::answer(snapshot, &query, &Client { turn: Turn::Peek, ..*client }, &mut answer);
     explained(&answer, &query)
+}
+
+/// Who the answer to a query from `peer` is for that tells this network, as [`Query::client`] reads it from the wire.
+pub fn client_of_network(peer: IpAddr, ecs: Option<IpNet>) -> (IpAddr, u8) {
+    let peer = peer.to_canonical();
+    match ecs {
+        Some(ecs) if ecs.prefix_len() > 0 => (ecs.network(), ecs.prefix_len()),
+        Some(_) => (peer, 0),
+        None => (peer, if peer.is_ipv4() { 32 } else { 128 }),
+    }
 }
 
 fn explained(answer: &Answer<'_>, query: &Query<'_>) -> Explained {

@@ -50,13 +50,9 @@ pub fn explain(snapshot: &Snapshot, request: &ExplainRequest, random: u64) -> Re
 
 /// The client as each way would see it: ECS counts for DNS alone, where prefix 0 means that the peer's address is all there is.
 fn client(request: &ExplainRequest, qtype: u16, random: u64) -> Client {
-    let peer = request.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_canonical();
-    let own_prefix = if peer.is_ipv4() { 32 } else { 128 };
-    let (address, prefix) = match request.ecs.filter(|_| request.via == Way::Dns) {
-        Some(ecs) if ecs.prefix_len() > 0 => (ecs.network(), ecs.prefix_len()),
-        Some(_) => (peer, 0),
-        None => (peer, own_prefix),
-    };
+    let peer = request.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let ecs = request.ecs.filter(|_| request.via == Way::Dns);
+    let (address, prefix) = dns::explain::client_of_network(peer, ecs);
     let (via, most) = match request.via {
         Way::Dns if qtype == rtype::AAAA => (Via::Dns(Family::V6), ADDRESSES_MAX),
         Way::Dns => (Via::Dns(Family::V4), ADDRESSES_MAX),
