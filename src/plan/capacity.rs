@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     Share, Side,
     moves::{Looked, client, land, shares},
-    space::{address, spread},
+    space::{Space, address},
 };
 use crate::{
     config::{Config, Members, PoolIndex},
@@ -18,6 +18,8 @@ use crate::{
 
 /// Addresses that stand for all clients.
 const CLIENTS: u32 = 10_000;
+/// More than this is too much; less is what rounding adds.
+pub(super) const FULL: f64 = 100.5;
 /// Failures that are tried for one pool.
 const FAILURES_MAX: usize = 500;
 
@@ -39,7 +41,7 @@ pub struct Rehearsal {
 impl Rehearsal {
     /// Whether somebody would carry more than it can.
     pub fn is_too_much(&self) -> bool {
-        self.carried.first().is_some_and(|carried| carried.percent > 100.5 || carried.who == self.fails)
+        self.carried.first().is_some_and(|carried| carried.percent > FULL || carried.who == self.fails)
     }
 }
 
@@ -59,13 +61,14 @@ pub fn rehearse(
     fail: &mut dyn FnMut(&str) -> Option<Arc<Snapshot>>,
 ) -> Vec<Rehearsal> {
     let mut rehearsals = Vec::new();
+    let space = Space::new(side.snapshot, Family::V4);
     for id in entries(side.snapshot) {
         let Some(pool) = side.snapshot.pool(id) else { continue };
         let capacities = capacities(side.config, &pool.name);
         if capacities.is_empty() {
             continue;
         }
-        let base = loads(side.snapshot, id);
+        let base = loads(side.snapshot, id, &space);
         let share = |who: &str| base.get(who).copied().unwrap_or(0.0);
         let fits = capacities.iter().filter(|(who, _)| share(who) > 0.0).map(|(who, capacity)| capacity / share(who));
         let Some(most) = fits.min_by(f64::total_cmp) else { continue };
@@ -73,7 +76,7 @@ pub fn rehearse(
         let failing: Vec<&String> = capacities.keys().filter(|who| share(who) > 0.0).take(FAILURES_MAX).collect();
         for fails in failing {
             let Some(snapshot) = fail(fails) else { continue };
-            let then = loads(&snapshot, id);
+            let then = loads(&snapshot, id, &space);
             let percent = |(who, capacity): (&String, &f64)| Carried {
                 who: who.clone(),
                 percent: then.get(who).copied().unwrap_or(0.0) * assumed * 100.0 / capacity,
@@ -139,9 +142,9 @@ fn collect(config: &Config, index: PoolIndex, depth: usize, found: &mut Vec<Pool
 }
 
 /// The part of all clients that lands at each realserver, and in each pool.
-fn loads(snapshot: &Snapshot, entry: PoolId) -> BTreeMap<String, Share> {
+fn loads(snapshot: &Snapshot, entry: PoolId, space: &Space) -> BTreeMap<String, Share> {
     let mut landed = BTreeMap::new();
-    for bits in spread(Family::V4, CLIENTS) {
+    for bits in space.spread(CLIENTS) {
         let (address, length) = address(Family::V4, bits);
         let (landing, _) = land(snapshot, entry, &client(address, length, Via::L4), &mut Looked::default());
         *landed.entry(landing).or_insert(0.0) += 1.0 / f64::from(CLIENTS);

@@ -16,6 +16,7 @@ mod tests;
 
 use serde::Serialize;
 
+use capacity::FULL;
 pub use capacity::{Carried, Rehearsal, rehearse};
 pub use moves::{Flow, Moves, ScopeChange};
 pub use zones::{RrsetChange, ZoneChange};
@@ -27,6 +28,7 @@ use crate::{
 };
 use moves::Use;
 use queries::{Query, tally_query};
+use space::Space;
 use zones::Pairs;
 
 /// What one of two servers would answer from.
@@ -78,14 +80,15 @@ pub enum Clients {
 /// Compares two servers, over addresses.
 pub fn compare(old: Side<'_>, new: Side<'_>, clients: Clients) -> Plan {
     let (mut plan, pairs) = compare_content(old, new);
+    let spaces = space::FAMILIES.map(|family| (family, Space::new(new.snapshot, family)));
     for ((old_pool, new_pool, used), names) in pairs.iter() {
         // What is the same in both, down to the realservers, sends everybody where they were.
         if used.is_same(old, new, old_pool, new_pool) {
             continue;
         }
-        for family in space::FAMILIES {
-            let tally = space::tally(old, new, (old_pool, new_pool), used, family, clients);
-            plan.moves.extend(tally.into_moves(old, new, (old_pool, new_pool), names, space::name(family)));
+        for (family, space) in &spaces {
+            let tally = space::tally(old, new, (old_pool, new_pool), used, space, clients);
+            plan.moves.extend(tally.into_moves(old, new, (old_pool, new_pool), names, space::name(*family)));
         }
     }
     plan

@@ -6,6 +6,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use smallvec::SmallVec;
+
 use super::{
     Clients, Share, Side,
     moves::{Looked, Tally, Use, client, land},
@@ -23,7 +25,7 @@ const NETWORKS_MAX: usize = 4_000_000;
 const HASHED: f64 = 20_000.0;
 /// Addresses of a sample that nobody asked for.
 const SAMPLED: u32 = 200_000;
-/// What a network counts that nobody is expected in, such as a private one: it should be told of, and weigh nothing.
+/// What a network counts in which the databases know nobody, such as a private one: it should be told of, and weigh nothing.
 const OUTSIDE: Share = 1e-6;
 
 /// Name of a family's clients.
@@ -44,13 +46,110 @@ fn expected(family: Family) -> (u128, u128) {
     }
 }
 
+/// The addresses of one family, as far as the databases know somebody there.
+#[derive(Debug)]
+pub(super) struct Space {
+    family: Family,
+    /// First and last, ascending and apart.
+    known: Vec<(u128, u128)>,
+    /// How many addresses there are up to the end of each.
+    sums: Vec<u128>,
+}
+
+impl Space {
+    pub(super) fn new(snapshot: &Snapshot, family: Family) -> Self {
+        let (from, to) = expected(family);
+        let clipped = |(first, last): (u128, u128)| (first.max(from), last.min(to));
+        let located = snapshot.geo.located(family).into_iter().map(clipped).filter(|(first, last)| first <= last);
+        let known: Vec<(u128, u128)> = located.collect();
+        let sums = known.iter().scan(0u128, |sum, (first, last)| {
+            *sum += last - first + 1;
+            Some(*sum)
+        });
+        Self { family, sums: sums.collect(), known }
+    }
+
+    fn size(&self) -> u128 {
+        self.sums.last().copied().unwrap_or(0)
+    }
+
+    /// `n` addresses spread over all of them: evenly, and off the even places so that no prefix is favoured.
+    pub(super) fn spread(&self, n: u32) -> impl Iterator<Item = u128> {
+        let step = self.size() / u128::from(n.max(1)) + 1;
+        (0..n).filter_map(move |index| self.nth(step * u128::from(index) + scrambled(index) % step))
+    }
+
+    fn nth(&self, n: u128) -> Option<u128> {
+        let index = self.sums.partition_point(|&sum| sum <= n);
+        let before = index.checked_sub(1).and_then(|before| self.sums.get(before)).copied().unwrap_or(0);
+        Some(self.known.get(index)?.0 + (n - before))
+    }
+
+    /// Every stretch of the whole space, with whether somebody is known there.
+    fn stretches(&self) -> Vec<(u128, u128, bool)> {
+        let mut stretches = Vec::with_capacity(2 * self.known.len() + 1);
+        let mut free = Some(0u128);
+        for &(first, last) in &self.known {
+            if let Some(from) = free.filter(|&from| from < first) {
+                stretches.push((from, first - 1, false));
+            }
+            stretches.push((first, last, true));
+            free = last.checked_add(1);
+        }
+        stretches.extend(free.map(|from| (from, u128::MAX, false)));
+        stretches
+    }
+
+    /// The part of all addresses that a network is, all of it known or none.
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    fn weight(&self, first: u128, last: u128, is_known: bool) -> Share {
+        if !is_known {
+            return OUTSIDE;
+        }
+        ((last - first) as f64 + 1.0) / self.size() as f64
+    }
+
+    /// Goes from network to network; false if there are too many.
+    fn walk(&self, ask: &mut Ask<'_>) -> bool {
+        let mut n_asked = 0usize;
+        for (first, end, is_known) in self.stretches() {
+            let mut at = first;
+            loop {
+                n_asked += 1;
+                if n_asked > NETWORKS_MAX {
+                    return false;
+                }
+                // The decision says how far it reaches, and only then it is known how much that is, and how many are to be asked.
+                let (mut last, mut weight, mut n_of_it) = (at, 0.0, 1.0);
+                ask(at, &mut |looked| {
+                    last = last_within(at, looked.prefix).min(end);
+                    weight = self.weight(at, last, is_known);
+                    n_of_it = if looked.is_hashed { (weight * HASHED).ceil().clamp(1.0, HASHED) } else { 1.0 };
+                    weight / n_of_it
+                });
+                let mut index = 1u32;
+                while f64::from(index) < n_of_it {
+                    let offset = scrambled(index) % (last - at).saturating_add(1).max(1);
+                    ask(at + offset, &mut |_| weight / n_of_it);
+                    index += 1;
+                }
+                match last.checked_add(1) {
+                    Some(next) if next <= end => at = next,
+                    _ => break,
+                }
+            }
+        }
+        true
+    }
+}
+
 /// Counts where the clients of one family land that come to these two pools.
 pub(super) fn tally(
     old: Side<'_>,
     new: Side<'_>,
     (old_pool, new_pool): (&str, &str),
     used: Use,
-    family: Family,
+    space: &Space,
     clients: Clients,
 ) -> Tally {
     let mut tally = Tally::default();
@@ -58,9 +157,9 @@ pub(super) fn tally(
         return tally;
     };
     let ask = |bits: u128, weight_of: &mut dyn FnMut(Looked) -> Share, tally: &mut Tally| {
-        let (address, length) = address(family, bits);
+        let (address, length) = address(space.family, bits);
         let mut looked = Looked::default();
-        let mut landings = Vec::with_capacity(2);
+        let mut landings = SmallVec::<[_; 2]>::new();
         for &via in used.vias() {
             let client = client(address, length, via);
             let before = land(old.snapshot, old_id, &client, &mut looked);
@@ -76,14 +175,14 @@ pub(super) fn tally(
     let sample = match clients {
         Clients::Networks => {
             let mut walked = Tally::default();
-            if walk(family, &mut |bits, weight_of| ask(bits, weight_of, &mut walked)) {
+            if space.walk(&mut |bits, weight_of| ask(bits, weight_of, &mut walked)) {
                 return walked;
             }
             SAMPLED
         }
         Clients::Sample(sample) => sample,
     };
-    for bits in spread(family, sample) {
+    for bits in space.spread(sample) {
         ask(bits, &mut |_| 1.0 / f64::from(sample), &mut tally);
     }
     tally
@@ -92,15 +191,6 @@ pub(super) fn tally(
 /// The pool of this name, those of listeners' own schedulers included.
 pub(super) fn id_of(snapshot: &Snapshot, name: &str) -> Option<PoolId> {
     snapshot.pool_named(name).map(|(id, _)| id)
-}
-
-/// `n` addresses spread over those that are expected: evenly, and off the even places so that no prefix is favoured.
-pub(super) fn spread(family: Family, n: u32) -> impl Iterator<Item = u128> {
-    let (first, last) = expected(family);
-    let step = (last - first) / u128::from(n.max(1)) + 1;
-    (0..n)
-        .map(move |index| first + step * u128::from(index) + scrambled(index) % step)
-        .filter(move |bits| *bits <= last)
 }
 
 /// Numbers that look drawn and are the same every time.
@@ -123,49 +213,7 @@ pub(super) fn address(family: Family, bits: u128) -> (IpAddr, u8) {
 /// Asks of one address, with what gives its weight once it is known what was looked at.
 type Ask<'a> = dyn FnMut(u128, &mut dyn FnMut(Looked) -> Share) -> Looked + 'a;
 
-/// Goes from network to network; false if there are too many.
-fn walk(family: Family, ask: &mut Ask<'_>) -> bool {
-    let width: u8 = if family == Family::V4 { 32 } else { 128 };
-    let mut at = 0u128;
-    for _ in 0..NETWORKS_MAX {
-        // The decision says how far it reaches, and only then it is known how much that is, and how many are to be asked.
-        let mut network = (0, 0, 0.0);
-        let mut n_asked = 1.0;
-        ask(at, &mut |looked| {
-            let (first, last) = range(at, looked.prefix.min(width));
-            let weight = weight(family, first, last);
-            n_asked = if looked.is_hashed { (weight * HASHED).ceil().clamp(1.0, HASHED) } else { 1.0 };
-            network = (first, last, weight);
-            weight / n_asked
-        });
-        let (first, last, weight) = network;
-        let mut index = 1u32;
-        while f64::from(index) < n_asked {
-            let offset = scrambled(index) % (last - first).saturating_add(1).max(1);
-            ask(first + offset, &mut |_| weight / n_asked);
-            index += 1;
-        }
-        match last.checked_add(1) {
-            Some(next) => at = next,
-            None => return true,
-        }
-    }
-    false
-}
-
-/// First and last of the addresses that share `prefix` bits with `at`.
-fn range(at: u128, prefix: u8) -> (u128, u128) {
-    let host = u128::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
-    (at & !host, at | host)
-}
-
-/// The part of the expected addresses that a network is.
-#[expect(clippy::cast_precision_loss, reason = "a share")]
-fn weight(family: Family, first: u128, last: u128) -> Share {
-    let (from, to) = expected(family);
-    let (first, last) = (first.max(from), last.min(to));
-    if first > last {
-        return OUTSIDE;
-    }
-    ((last - first) as f64 + 1.0) / ((to - from) as f64 + 1.0)
+/// The last of the addresses that share `prefix` bits with `at`.
+fn last_within(at: u128, prefix: u8) -> u128 {
+    at | u128::MAX.checked_shr(u32::from(prefix)).unwrap_or(0)
 }

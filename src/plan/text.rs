@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::{Listed, Moves, Plan, Rehearsal, Share, ZoneChange};
+use super::{FULL, Listed, Moves, Plan, Rehearsal, Share, ZoneChange};
 
 /// Lines that are shown of what may be many.
 const SHOWN_MAX: usize = 10;
@@ -140,7 +140,9 @@ fn failures_text(page: &mut String, failures: &[Rehearsal]) {
             let _ = writeln!(page, "pool {} with {load}:", rehearsal.pool);
         }
         let is_pool = !rehearsal.fails.contains('/');
-        let carried = rehearsal.carried.iter().filter(|carried| !is_pool || !carried.who.contains('/'));
+        // Single realservers where that of their pool does not say it all.
+        let is_told = |carried: &&super::Carried| !is_pool || !carried.who.contains('/') || carried.percent > FULL;
+        let carried = rehearsal.carried.iter().filter(is_told);
         let who = |carried: &super::Carried| match carried.who == rehearsal.fails {
             true => "nobody else is left".to_owned(),
             false => format!("{} carries {:.0} %", carried.who, carried.percent),
