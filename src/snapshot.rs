@@ -15,7 +15,7 @@ use crate::{
     geo::{Geo, Table},
     protect::Protection,
     select::{maglev::Maglev, wrr::Sequence},
-    types::{Admin, Family, Generation, Health, PoolId, RealserverId, Weight},
+    types::{Admin, Family, Generation, Health, PoolId, RealserverId, Ttl, Weight},
     zone::ZoneSet,
 };
 
@@ -96,6 +96,8 @@ pub struct Pool {
     pub min_healthy: u8,
     /// `None` in a pool of pools leaves it to its first member.
     pub on_all_down: Option<OnAllDown>,
+    /// If there is one, answers live no longer than health is sure to stay, and no shorter than this. In a pool of pools for all below it.
+    pub min_ttl: Option<Ttl>,
     /// What it consists of.
     pub members: Members,
 }
@@ -141,6 +143,8 @@ pub struct Realservers {
     pub views: [View; 3],
     /// Whether a pool above passes this one over: nobody eligible, or less than `min_healthy`.
     pub is_failed: bool,
+    /// How long at least health cannot change who is chosen: until the first of its probes that could make a realserver flip.
+    pub sure_for: Ttl,
     /// What of a client's address is its affinity key.
     pub affinity_prefix: AffinityPrefix,
     /// Turns taken of the round robin, one counter for each of [`Via`](crate::select::Via)'s ways, so that A and AAAA asked in pairs, or a
@@ -225,6 +229,10 @@ pub struct Realserver {
     pub health_v4: Health,
     /// Health of the IPv6 address; meaningless without one.
     pub health_v6: Health,
+    /// Whether a guard keeps the IPv4 address in service although it is down.
+    pub is_held_v4: bool,
+    /// The same for IPv6.
+    pub is_held_v6: bool,
     /// What an operator has set.
     pub admin: Admin,
     /// Whether its health is an operator's word, whatever probes say.
@@ -244,10 +252,11 @@ impl Realserver {
 
     /// Addresses in the order in which they should be tried: those not down first, IPv4 before IPv6.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        let each =
-            || [(self.address(Family::V4), self.health_v4), (self.address(Family::V6), self.health_v6)].into_iter();
         let pick = |wanted: bool| {
-            each().filter(move |(_, health)| (*health != Health::Down) == wanted).filter_map(|(address, _)| address)
+            let families = [Family::V4, Family::V6].into_iter();
+            families
+                .filter(move |&family| self.is_in_service(family) == wanted)
+                .filter_map(|family| self.address(family))
         };
         pick(true).chain(pick(false))
     }
@@ -265,9 +274,30 @@ impl Realserver {
         }
     }
 
-    /// Whether it takes new traffic in `family`: it has an address there that is not down, and is ready.
+    /// Whether its address in `family`, if it has one, is not down, or held all the same.
+    pub fn is_in_service(&self, family: Family) -> bool {
+        match family {
+            Family::V4 => self.health_v4 != Health::Down || self.is_held_v4,
+            Family::V6 => self.health_v6 != Health::Down || self.is_held_v6,
+        }
+    }
+
+    /// Whether it is down where `family` is wanted, and a guard keeps it in service.
+    pub fn is_held(&self, family: Option<Family>) -> bool {
+        self.health(family) == Health::Down && self.serves(family)
+    }
+
+    /// Whether it takes new traffic in `family`: it has an address there that is in service, and is ready.
     pub fn is_eligible(&self, family: Option<Family>) -> bool {
-        self.has(family) && self.health(family) != Health::Down && self.admin == Admin::Ready
+        self.serves(family) && self.admin == Admin::Ready
+    }
+
+    fn serves(&self, family: Option<Family>) -> bool {
+        let in_service = |family| self.has(Some(family)) && self.is_in_service(family);
+        match family {
+            Some(family) => in_service(family),
+            None => in_service(Family::V4) || in_service(Family::V6),
+        }
     }
 
     /// Whether it has an address in `family`.

@@ -4,6 +4,7 @@
 //! was. Its owner publishes what [`State::snapshot`] makes; nobody else ever writes.
 
 mod build;
+mod guard;
 mod operate;
 mod overrides;
 pub mod pattern;
@@ -19,10 +20,13 @@ use std::{
 
 use jiff::Timestamp;
 
-use self::pattern::Pattern;
 pub use self::{
     build::PoolParts,
     overrides::{Effective, Override, Overrides, Subject, Wish},
+};
+use self::{
+    guard::{Allowance, Freeze, Leaving},
+    pattern::Pattern,
 };
 use crate::{
     config::{self, Config, Members, PoolIndex},
@@ -32,7 +36,7 @@ use crate::{
     name::Name,
     protect::Protection,
     snapshot::{Identity, Listener, Pool, Snapshot},
-    types::{Admin, Family, Generation, Health, PoolId, RealserverId},
+    types::{Admin, Family, Generation, Health, PoolId, RealserverId, Ttl, Weight},
     zone::{ServedZone, Zone, ZoneSet},
 };
 
@@ -55,7 +59,9 @@ pub enum Event {
     Probed(Target, Outcome),
     /// An operator spoke, of everybody whom the pattern means.
     OperatorSet(Pattern, Override),
-    /// Time has passed: overrides may have run out.
+    /// An operator ends a freeze: what the probes say is so.
+    Thaw,
+    /// Time has passed: overrides may have run out, and those who are held may go.
     Tick,
 }
 
@@ -88,6 +94,22 @@ pub enum Happening {
         /// Whether nobody is eligible.
         is_all_down: bool,
     },
+    /// So many of all probed addresses fell at once that this node's own network is blamed: they stay in service.
+    Frozen {
+        /// How many fell.
+        n_fallen: usize,
+        /// Of how many.
+        n_probed: usize,
+    },
+    /// The probes are believed again.
+    Thawed {
+        /// How many addresses that had been held are down now.
+        n_down: usize,
+    },
+    /// A realserver is down and stays in service: its pool's `max_leave` have left in this interval already.
+    Held(RealserverName),
+    /// A realserver that was held has left.
+    Released(RealserverName),
     /// A zone waits until the configuration has the pools that it names.
     ZonePending(Name),
 }
@@ -134,6 +156,11 @@ pub struct State {
     /// The configured pools by name.
     pools_by_name: HashMap<Box<str>, PoolIndex>,
     pools: Vec<Arc<Pool>>,
+    /// Which of these have to be built anew before the next snapshot.
+    stale: BTreeSet<usize>,
+    freeze: Freeze,
+    /// Of the pools with `max_leave` that somebody has left lately.
+    leaving: BTreeMap<Box<str>, Leaving>,
     zone_set: Arc<ZoneSet>,
     generation: Generation,
     is_changed: bool,
@@ -155,6 +182,9 @@ impl State {
             behind: HashMap::new(),
             pools_by_name: HashMap::new(),
             pools: Vec::new(),
+            stale: BTreeSet::new(),
+            freeze: Freeze::default(),
+            leaving: BTreeMap::new(),
             zone_set: Arc::default(),
             generation: Generation(0),
             is_changed: true,
@@ -188,12 +218,30 @@ impl State {
             }
             Event::Probed(target, outcome) => Ok(self.probed(target, &outcome, now)),
             Event::OperatorSet(pattern, new) => self.set_override(&pattern, new),
-            Event::Tick => Ok(self.expire_overrides(now)),
+            Event::Thaw => {
+                let step = self.freeze.thaw();
+                Ok(self.follow_freeze(step))
+            }
+            Event::Tick => {
+                let mut happenings = self.expire_overrides(now);
+                let step = self.freeze.tick(now);
+                happenings.extend(self.follow_freeze(step));
+                happenings.extend(self.release(now));
+                Ok(happenings)
+            }
         }
     }
 
-    /// The snapshot that follows, if anything has changed since the last one was made.
+    /// Builds the pools that events have changed, each once however many they were, and says which have lost or found their last eligible
+    /// realserver.
+    pub fn settle(&mut self) -> Vec<Happening> {
+        let stale = std::mem::take(&mut self.stale);
+        self.rebuild(stale)
+    }
+
+    /// The snapshot that follows, if anything has changed since the last one was made; after [`settle`](Self::settle).
     pub fn snapshot(&mut self) -> Option<Arc<Snapshot>> {
+        self.settle();
         if !std::mem::take(&mut self.is_changed) {
             return None;
         }
@@ -253,6 +301,11 @@ impl State {
     /// How a target's health came about.
     pub fn checked(&self, target: &Target) -> Option<&Checked> {
         self.checked.get(target)
+    }
+
+    /// Since when most of what the probes find is not believed, if it is so.
+    pub fn frozen_since(&self) -> Option<Timestamp> {
+        self.freeze.since()
     }
 
     /// What has to outlive a restart.
@@ -337,10 +390,13 @@ impl State {
         let built = build::parts(&config, &geo, &self.parts, is_geo_same);
         let old_pools = std::mem::take(&mut self.pools);
         self.parts = built.parts;
+        // All pools are built below.
+        self.stale.clear();
         self.pools_by_name = pools_by_name(&config);
         self.config = config;
         self.geo = geo;
         self.index_targets();
+        self.leaving.retain(|pool, _| self.pools_by_name.contains_key(pool));
         // A pool that is built of the same parts keeps its place in the round robin.
         let earlier = built.earlier.into_iter().map(|index| old_pools.get(index?).cloned());
         self.pools = earlier.enumerate().filter_map(|(index, earlier)| self.build_pool(index, earlier)).collect();
@@ -397,6 +453,12 @@ impl State {
         }
         self.restored.clear();
         self.behind = behind;
+        // Who is gone cannot come back and end a freeze.
+        let gone: Vec<Target> =
+            self.freeze.held().filter(|target| !self.behind.contains_key(target)).cloned().collect();
+        for target in gone {
+            self.freeze.forget(&target);
+        }
     }
 
     /// Builds pool `index` from its parts, health and overrides; gives back `old` if that is what it comes to.
@@ -410,10 +472,27 @@ impl State {
                 realservers.iter().map(stand).collect()
             }
         };
+        let sure_for = if self.follows_certainty() { self.sure_for(parts) } else { Ttl::MAX };
         match old {
-            Some(old) if build::is_same(&old, &realservers) => Some(old),
-            old => Some(Arc::new(build::pool(pool, parts, realservers, old.as_deref()))),
+            Some(old) if build::is_same(&old, &realservers, sure_for) => Some(old),
+            old => Some(Arc::new(build::pool(pool, parts, realservers, sure_for, old.as_deref()))),
         }
+    }
+
+    /// Whether some pool wants to know how long health is sure to stay.
+    fn follows_certainty(&self) -> bool {
+        self.config.pools.iter().any(|pool| pool.min_ttl.is_some())
+    }
+
+    /// The least time until probes could change the health of somebody in the pool: the results that are still needed, one an interval.
+    fn sure_for(&self, parts: &PoolParts) -> Ttl {
+        let unknown = Checked::default();
+        let seconds = parts.probed().map(|(target, _)| {
+            let n_left = self.checked.get(&target).unwrap_or(&unknown).n_left(&target.check);
+            target.check.interval.saturating_mul(n_left).as_secs().max(1)
+        });
+        let least = seconds.min().and_then(|seconds| u32::try_from(seconds).ok());
+        least.and_then(Ttl::new).unwrap_or(Ttl::MAX)
     }
 
     /// A realserver as it stands now.
@@ -435,6 +514,13 @@ impl State {
                 .filter(|checked| checked.health == Health::Down)
                 .and_then(|checked| checked.last_error.clone())
         };
+        let is_leaving_late = self.leaving.get(pool).is_some_and(|leaving| leaving.holds(&realserver.name));
+        let is_frozen = |family| {
+            let target = check.and_then(|check| Target::new(check, realserver, family));
+            target.is_some_and(|target| self.freeze.holds(&target))
+        };
+        // What an operator says is so, whatever a guard does not believe of the probes.
+        let is_held = |family| set.health.is_none() && (is_leaving_late || is_frozen(family));
         let why = match set.traffic.or(set.health) {
             Some(set) => Some(set.why().into()),
             None => error(Family::V4).or_else(|| error(Family::V6)),
@@ -448,6 +534,8 @@ impl State {
             url: realserver.url.clone(),
             health_v4: health(Family::V4),
             health_v6: health(Family::V6),
+            is_held_v4: is_held(Family::V4),
+            is_held_v6: is_held(Family::V6),
             admin: set.admin(),
             is_forced: set.health.is_some(),
             why,
@@ -481,10 +569,14 @@ impl State {
         let indexes: BTreeSet<usize> = behind.iter().map(|(index, _)| *index).collect();
         let mut realservers: Vec<RealserverName> = self.names_behind(&target).collect();
         let before = self.checked.remove(&target).unwrap_or_default();
-        let from = before.health;
+        let (from, n_left) = (before.health, before.n_left(&target.check));
         let after = before.observe(outcome, &target.check, now);
         let (to, error) = (after.health, after.last_error.clone());
+        let is_as_sure = after.n_left(&target.check) == n_left;
         self.checked.insert(target.clone(), after);
+        if from != to || (!is_as_sure && self.follows_certainty()) {
+            self.stale.extend(indexes);
+        }
         if from == to {
             return Vec::new();
         }
@@ -493,9 +585,100 @@ impl State {
         let is_forced =
             |name: &&RealserverName| self.overrides.effective(&name.pool, &name.realserver).health.is_some();
         let masked: Vec<RealserverName> = realservers.iter().filter(is_forced).cloned().collect();
-        let mut happenings = vec![Happening::HealthChanged { target, realservers, from, to, error }];
-        happenings.extend((!masked.is_empty()).then_some(Happening::HealthMasked(masked)));
-        happenings.extend(self.rebuild(indexes));
+        let changed = Happening::HealthChanged { target: target.clone(), realservers, from, to, error };
+        let masked = (!masked.is_empty()).then_some(Happening::HealthMasked(masked));
+        std::iter::once(changed).chain(masked).chain(self.guard(&target, from, to, now)).collect()
+    }
+
+    /// Asks the guards whether a change of health may be believed.
+    fn guard(&mut self, target: &Target, from: Health, to: Health, now: Timestamp) -> Vec<Happening> {
+        let (n_probed, above) = (self.behind.len(), self.config.guards.freeze_above);
+        let step = match (from, to) {
+            (Health::Up, Health::Down) => self.freeze.fell(target, n_probed, above, now),
+            (_, Health::Up) => self.freeze.rose(target, n_probed, above, now),
+            _ => guard::Step::None,
+        };
+        let mut happenings = self.follow_freeze(step);
+        for (index, id) in self.behind.get(target).cloned().unwrap_or_default() {
+            let Some((pool, name, weight, allowance)) = self.allowance_of(index, id) else { continue };
+            let is_back = || self.parts.get(index).is_some_and(|parts| self.has_nothing_down(parts, id));
+            match (from, to) {
+                (Health::Up, Health::Down) => {
+                    let leaving = self.leaving.entry(pool.clone()).or_default();
+                    let was_held = leaving.holds(&name);
+                    if !leaving.ask(&name, weight, allowance, now) && !was_held {
+                        happenings.push(Happening::Held(RealserverName { pool, realserver: name }));
+                    }
+                }
+                (_, Health::Up) if is_back() => {
+                    if let Some(leaving) = self.leaving.get_mut(&pool) {
+                        leaving.came_back(&name);
+                    }
+                }
+                _ => {}
+            }
+        }
+        happenings
+    }
+
+    /// A realserver of a pool with `max_leave`, and what that allows; `None` for other pools and for listeners' own schedulers, which share
+    /// their pool's.
+    fn allowance_of(&self, index: usize, id: RealserverId) -> Option<(Box<str>, Box<str>, Weight, Allowance)> {
+        let pool = self.config.pools.get(index)?;
+        let percentage = Some(pool.max_leave).filter(|&percentage| percentage < 100)?;
+        let Members::Realservers { realservers, check: Some(check), .. } = &pool.members else { return None };
+        let realserver = realservers.get(usize::from(id.0))?;
+        let total = realservers.iter().map(|realserver| u64::from(realserver.weight.get())).sum();
+        let allowance = Allowance { percentage, total, interval: check.interval };
+        Some((pool.name.clone(), realserver.name.clone(), realserver.weight, allowance))
+    }
+
+    fn has_nothing_down(&self, parts: &PoolParts, id: RealserverId) -> bool {
+        let mut of_it = parts.probed().filter(|(_, other)| *other == id);
+        of_it.all(|(target, _)| self.checked.get(&target).is_none_or(|checked| checked.health != Health::Down))
+    }
+
+    /// Pools follow what a freeze holds or lets go.
+    fn follow_freeze(&mut self, step: guard::Step) -> Vec<Happening> {
+        let (targets, happening) = match step {
+            guard::Step::None | guard::Step::Held => return Vec::new(),
+            guard::Step::Frozen(held) => {
+                let happening = Happening::Frozen { n_fallen: held.len(), n_probed: self.behind.len() };
+                (held, happening)
+            }
+            guard::Step::Thawed(held) => {
+                let n_down = held.len();
+                (held, Happening::Thawed { n_down })
+            }
+        };
+        for target in &targets {
+            self.stale.extend(self.behind.get(target).into_iter().flatten().map(|(index, _)| *index));
+        }
+        vec![happening]
+    }
+
+    /// Lets those go who had to wait for others to leave.
+    fn release(&mut self, now: Timestamp) -> Vec<Happening> {
+        let mut happenings = Vec::new();
+        let waiting: Vec<Box<str>> =
+            self.leaving.iter().filter(|(_, leaving)| !leaving.is_idle()).map(|(pool, _)| pool.clone()).collect();
+        for pool in waiting {
+            let index = self.pools_by_name.get(&pool).copied();
+            let allowance = index.and_then(|index| self.allowance_of(index, RealserverId(0)));
+            let Some(leaving) = self.leaving.get_mut(&pool) else { continue };
+            let released = match allowance {
+                Some((.., allowance)) => leaving.tick(allowance, now),
+                // A reload has taken `max_leave` or the check away.
+                None => leaving.release_all(),
+            };
+            if !released.is_empty() {
+                let is_of_pool = |(_, parts): &(usize, &PoolParts)| parts.name() == &*pool;
+                let indexes = self.parts.iter().enumerate().filter(is_of_pool).map(|(index, _)| index);
+                self.stale.extend(indexes.collect::<Vec<_>>());
+            }
+            let named = |realserver| Happening::Released(RealserverName { pool: pool.clone(), realserver });
+            happenings.extend(released.into_iter().map(named));
+        }
         happenings
     }
 

@@ -1,4 +1,5 @@
-//! The other side of `compare-dns`: queries for every kind of answer, the bare echo that all are measured against, and gdnsd's network list.
+//! The other side of `compare-dns` and `reload`: queries for every kind of answer, the bare echo that all are measured against, and gdnsd's
+//! network list.
 //!
 //! A benchmark target only so that it is built with the library's dependencies and not installed with the program.
 
@@ -10,11 +11,13 @@ mod echo;
 mod load;
 mod nets;
 mod queries;
+mod steady;
 
 use std::{env, time::Duration};
 
 const USAGE: &str = "usage: dns_load echo ADDRESS:PORT | load ADDRESS:PORT CASE SECONDS [echo] | nets MMDB
-cases: static wrr geo hash nxdomain referral; `echo` accepts any answer";
+       dns_load steady ADDRESS:PORT CASE RATE SECONDS | flood ADDRESS:PORT CASE RATE SECONDS
+cases: static wrr geo hash nxdomain referral million response short; `echo` accepts any answer";
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -26,6 +29,18 @@ fn main() {
             let duration = Duration::from_secs_f64(seconds.parse().expect(USAGE));
             let load = load::run(address.parse().expect("ADDRESS:PORT"), &case, rest.is_empty(), duration);
             println!("{} {} {} {}", load.n_answers, load.n_wrong, load.n_lost, load.elapsed.as_nanos());
+        }
+        [how @ ("steady" | "flood"), address, case, rate, seconds] => {
+            let case = queries::Case::named(case).expect(USAGE);
+            let (address, rate) = (address.parse().expect("ADDRESS:PORT"), rate.parse().expect(USAGE));
+            let duration = Duration::from_secs_f64(seconds.parse().expect(USAGE));
+            if how == "flood" {
+                return println!("{}", steady::flood(address, &case, rate, duration));
+            }
+            let steady = steady::run(address, &case, rate, duration);
+            let [half, p99, p999] = [0.5, 0.99, 0.999].map(|part| steady.quantile(part));
+            let longest = steady.latencies.last().copied().unwrap_or_default();
+            println!("{} {} {} {half} {p99} {p999} {longest}", steady.n_sent, steady.n_wrong, steady.n_lost);
         }
         ["nets", path] => nets::print(path),
         // `cargo bench` runs every target.

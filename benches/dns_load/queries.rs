@@ -4,6 +4,8 @@ use fingerpost::name::Name;
 
 /// Names of a kind, as `compare-dns` writes them into the zone.
 const NAMES: u32 = 1000;
+/// The same of the zone that `reload` writes.
+const MILLION: u32 = 1_000_000;
 /// Different queries that are sent in turn.
 const QUERIES: usize = 16_384;
 
@@ -23,15 +25,24 @@ impl Case {
         let mut random = fastrand::Rng::with_seed(4711);
         let (rcode, n_answers) = match name {
             "static" => (0, 3),
-            "wrr" | "geo" | "hash" => (0, 1),
+            "wrr" | "geo" | "hash" | "million" => (0, 1),
             "nxdomain" => (3, 0),
             "referral" => (0, 0),
+            // What can be no query, and gets no answer.
+            "response" | "short" => (0, 0),
             _ => return None,
         };
         let queries = (0..QUERIES).map(|_| {
             let number = random.u32(0..NAMES);
             match name {
                 "static" => query(&format!("h{number}.example.org"), None),
+                "million" => query(&format!("n{}.example.org", random.u32(0..MILLION)), None),
+                "response" => {
+                    let mut wire = query(&format!("h{number}.example.org"), None);
+                    wire[2] |= 0x80;
+                    wire
+                }
+                "short" => vec![0; 11],
                 "wrr" => query("wrr.example.org", None),
                 "nxdomain" => query(&format!("x{}.example.org", random.u32(..)), None),
                 "referral" => query(&format!("www.d{number}.example.org"), None),

@@ -16,11 +16,11 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::{
-    Check, Config, Control, Dns, Listener, Policy, Pool, PoolIndex, Process, Redirect,
+    Check, Config, Control, Dns, Guards, Listener, Policy, Pool, PoolIndex, Process, Redirect,
     check::read_check,
     cross,
     encrypted::read_encrypted,
-    pool::read_pool,
+    pool::{read_percentage, read_pool},
     protect::{read_cookies, read_rate_limit},
     reader::{Reader, Table, Value, Word, suggest_name},
     transfer::{TsigKey, read_keys, read_transfer},
@@ -115,6 +115,7 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, source: &Source) -> Config 
         checks,
         pools,
         listeners,
+        guards: read_guards(root),
     };
     cross::check(reader, &config, &places);
     config
@@ -289,6 +290,18 @@ fn read_control(root: Table<'_>, folder: &Path, places: &mut Places) -> Control 
     let listen = listen.and_then(|value| Some((read_socket_address(value)?, value.span())));
     places.bound.extend(listen.clone());
     Control { socket: folder.join(socket.unwrap_or(super::CONTROL_SOCKET)), listen: listen.map(|(address, _)| address) }
+}
+
+fn read_guards(root: Table<'_>) -> Guards {
+    let table = root.get("guards").and_then(|value| value.table("guards"));
+    let value = table.and_then(|table| table.get("freeze_above"));
+    Guards {
+        freeze_above: match value {
+            Some(value) if value.text() == Some("off") => None,
+            Some(value) => read_percentage(value, 1),
+            None => Guards::default().freeze_above,
+        },
+    }
 }
 
 fn read_process(root: Table<'_>) -> Process {

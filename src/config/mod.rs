@@ -33,7 +33,7 @@ pub use self::{
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Source},
     geo,
-    types::{Family, Weight},
+    types::{Family, Ttl, Weight},
 };
 
 /// Everything one TOML file says.
@@ -59,6 +59,22 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// L4 listeners by name.
     pub listeners: Vec<Listener>,
+    /// What of the probes' findings is not believed.
+    pub guards: Guards,
+}
+
+/// `[guards]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guards {
+    /// If more than this percentage of all probed addresses falls within one interval, none of them counts as down: the cause is likelier
+    /// this node's own network. `None` believes everything.
+    pub freeze_above: Option<u8>,
+}
+
+impl Default for Guards {
+    fn default() -> Self {
+        Self { freeze_above: Some(50) }
+    }
 }
 
 /// `[dns]`
@@ -249,6 +265,11 @@ pub struct Pool {
     pub on_all_down: Option<OnAllDown>,
     /// Load that its realservers can carry together, in a unit of the operator's; for rehearsals alone.
     pub capacity: Option<u64>,
+    /// Percentage of the weight that may leave within one interval by falling; 100 in a pool of pools.
+    pub max_leave: u8,
+    /// Makes the TTL of answers follow the time in which health could next change them, no less than this. `None` leaves the zone's TTL; a
+    /// pool of pools overrules its members.
+    pub min_ttl: Option<Ttl>,
 }
 
 /// What a pool consists of.

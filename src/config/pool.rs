@@ -9,7 +9,10 @@ use super::{
     file::{Context, Places, check_name, network},
     reader::{Table, Value, Word},
 };
-use crate::{geo, types::Weight};
+use crate::{
+    geo,
+    types::{Ttl, Weight},
+};
 
 /// Realservers of one pool: what is computed for a pool grows with their square in the worst case.
 const REALSERVERS_MAX: usize = 4096;
@@ -29,6 +32,8 @@ pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>
         min_healthy: 0,
         on_all_down: None,
         capacity: None,
+        max_leave: 100,
+        min_ttl: None,
     };
     let Some(table) = value.table("pools.NAME") else { return pool };
     let is_of_pools = ["members", "geo", "nets"].iter().any(|key| table.get(key).is_some());
@@ -48,7 +53,7 @@ pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>
                 table.reader.report(error.hint("give it `realservers = [ … ]` or `members = [ … ]`"));
             }
             // They are about realservers; ignored here they would do harm the night they are needed.
-            for key in ["check", "affinity_prefix", "min_healthy", "capacity"] {
+            for key in ["check", "affinity_prefix", "min_healthy", "max_leave", "capacity"] {
                 if let Some(value) = table.get(key) {
                     value.reject(
                         format!("`{key}` belongs to a pool of realservers"),
@@ -71,9 +76,19 @@ pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>
     Pool {
         members,
         answers: answers.or(is_leaf.then_some(Answers::AtMost(1))),
-        min_healthy: table.get("min_healthy").filter(|_| is_leaf).and_then(read_percentage).unwrap_or(0),
+        min_healthy: table
+            .get("min_healthy")
+            .filter(|_| is_leaf)
+            .and_then(|value| read_percentage(value, 0))
+            .unwrap_or(0),
         capacity: table.get("capacity").filter(|_| is_leaf).and_then(|value| value.integer(1..=CAPACITY_MAX)),
         on_all_down: on_all_down.or(is_leaf.then_some(OnAllDown::All)),
+        max_leave: table
+            .get("max_leave")
+            .filter(|_| is_leaf)
+            .and_then(|value| read_percentage(value, 1))
+            .unwrap_or(100),
+        min_ttl: table.get("min_ttl").and_then(read_ttl),
         ..pool
     }
 }
@@ -90,13 +105,25 @@ fn read_answers(value: Value<'_>) -> Option<Answers> {
     None
 }
 
-fn read_percentage(value: Value<'_>) -> Option<u8> {
+/// A percentage of at least `least`.
+pub(super) fn read_percentage(value: Value<'_>, least: u8) -> Option<u8> {
     let number = value.text().and_then(|text| text.strip_suffix('%'));
-    let percentage = number.and_then(|number| number.parse().ok()).filter(|&number| number <= 100);
+    let percentage = number.and_then(|number| number.parse().ok()).filter(|number| (least..=100).contains(number));
     if percentage.is_none() {
-        value.reject("a percentage is expected here, from `\"0%\"` to `\"100%\"`", "such as `\"50%\"`");
+        value.reject(format!("a percentage is expected here, from `\"{least}%\"` to `\"100%\"`"), "such as `\"50%\"`");
     }
     percentage
+}
+
+/// A TTL as a duration of whole seconds.
+fn read_ttl(value: Value<'_>) -> Option<Ttl> {
+    let duration = value.duration()?;
+    let ttl = u32::try_from(duration.as_secs()).ok().and_then(Ttl::new).filter(|ttl| ttl.get() > 0);
+    if ttl.is_none() || duration.subsec_nanos() != 0 {
+        value.reject("a TTL is a number of whole seconds, at least one", "such as `\"10s\"`");
+        return None;
+    }
+    ttl
 }
 
 fn read_realservers(context: &Context<'_>, table: Table<'_>, realservers: Value<'_>, places: &mut Places) -> Members {

@@ -61,6 +61,8 @@ pub fn print(config: &Config) -> String {
         None => page.comment("user: stays who it is"),
     }
     page.duration("drain_timeout", config.process.drain_timeout);
+    page.table("guards");
+    page.string("freeze_above", config.guards.freeze_above.map_or("off".to_owned(), |share| format!("{share}%")));
     for check in &config.checks {
         print_check(&mut page, check);
     }
@@ -195,10 +197,15 @@ fn print_pool(page: &mut Page, config: &Config, pool: &Pool) {
         Some(OnAllDown::Servfail) => page.string("on_all_down", "servfail"),
         None => page.comment("on_all_down: as its first member says"),
     }
+    match pool.min_ttl {
+        Some(ttl) => page.duration("min_ttl", Duration::from_secs(ttl.get().into())),
+        None => page.comment("min_ttl: none, TTLs are the zone's"),
+    }
     match &pool.members {
         Members::Realservers { policy, realservers, check, affinity_prefix } => {
             page.string("policy", policy_name(*policy));
             page.string("min_healthy", format_args!("{}%", pool.min_healthy));
+            page.string("max_leave", format_args!("{}%", pool.max_leave));
             match pool.capacity {
                 Some(capacity) => page.bare("capacity", capacity),
                 None => page.comment("capacity: not known"),

@@ -45,6 +45,7 @@ pub const KEYS: &[Key] = &[
     key("", "control", "table", "", "command line socket, metrics and API"),
     key("", "state", "table", "", "what outlives a restart"),
     key("", "process", "table", "", "the process itself"),
+    key("", "guards", "table", "", "what of the probes' findings is not believed"),
     key("", "checks", "tables by name", "", "how realservers are probed"),
     key("", "pools", "tables by name", "", "realservers, or pools, with a policy"),
     key("", "listeners", "tables by name", "", "L4 forwarding"),
@@ -145,7 +146,7 @@ pub const KEYS: &[Key] = &[
         "as the other side has it; its name for the key must be NAME as well",
     ),
     key("tsig.NAME", "secret", "base64", "", "the shared secret; or write `secret_file`"),
-    key("tsig.NAME", "secret_file", "file", "", "a file with the secret in base64, read with the configuration"),
+    key("tsig.NAME", "secret_file", "file", "", "a file with the secret in base64; read again when it changes"),
     key("dns.encrypted", "tls", "list of `address:port`", "`[]`", "DNS over TLS (RFC 7858); its port is 853"),
     key(
         "dns.encrypted",
@@ -196,6 +197,14 @@ pub const KEYS: &[Key] = &[
         "`/metrics`, `/health` and the API over HTTP, read only",
     ),
     key("state", "dir", "folder", "`\"/var/lib/fingerpost\"`", "operators' overrides and last known health"),
+    key(
+        "guards",
+        "freeze_above",
+        "`\"1%\"` to `\"100%\"` or `\"off\"`",
+        "`\"50%\"`",
+        "if more of all probed addresses (at least 4) fall within one interval, this node's own network is blamed: they stay in service \
+         until it is back or `fingerpost thaw`",
+    ),
     key(
         "process",
         "user",
@@ -290,13 +299,27 @@ pub const KEYS: &[Key] = &[
     key("pools.NAME", "nets", "table", "", "policy geo: ordered lists of pools by network; beats places"),
     key(
         "pools.NAME",
+        "min_ttl",
+        "duration",
+        "the zone's TTL",
+        "makes the TTL follow the time in which health could next change the answer, from this to the zone's; in a pool of pools for \
+         all that it leads to",
+    ),
+    key(
+        "pools.NAME",
+        "max_leave",
+        "`\"1%\"` to `\"100%\"`",
+        "`\"100%\"`",
+        "by weight, how many realservers may go down within one interval, but always one; the others stay in service and follow in the \
+         next",
+    ),
+    key(
+        "pools.NAME",
         "capacity",
         "1 to 1000000000000",
         "the sum of its realservers', if all have one",
         "load that its realservers can carry together, in any unit; for `fingerpost plan` alone",
     ),
-    later("pools.NAME", "min_ttl", "a TTL that follows certainty"),
-    later("pools.NAME", "max_leave", "the blast-radius guard"),
     later("pools.NAME", "exclude", "excluding countries"),
     later("pools.NAME", "on_excluded", "excluding countries"),
     later("pools.NAME", "location", "policy nearest"),

@@ -35,7 +35,7 @@ pub const ADDRESSES_MAX: usize = 2048;
 pub struct Answer<'s> {
     /// Of the last name of a chain.
     pub rcode: Rcode,
-    /// AA: of the first name of a chain (RFC 1034 §6.2.7, RFC 6604 §2.1).
+    /// AA: of the first name of a chain (RFC 1034 §6.2.7, RFC 6604 §2.1), never in class ANY.
     pub is_authoritative: bool,
     /// What kind of answer it is.
     pub kind: Kind,
@@ -286,7 +286,12 @@ pub fn answer<'s>(snapshot: &'s Snapshot, query: &Query<'_>, client: &Client, an
     match (query.qclass, query.qtype) {
         // Zone transfer is not for everybody, and not for UDP.
         (CLASS_IN | CLASS_ANY, AXFR | IXFR) => refuse_transfer(snapshot, query, answer),
-        (CLASS_IN | CLASS_ANY, _) => chain::follow(snapshot, query, client, answer),
+        (CLASS_IN, _) => chain::follow(snapshot, query, client, answer),
+        (CLASS_ANY, _) => {
+            chain::follow(snapshot, query, client, answer);
+            // Nobody is authoritative for all classes (RFC 1035 §6.2).
+            answer.is_authoritative = false;
+        }
         (CLASS_CH, _) => identify(snapshot, query, answer),
         _ => {}
     }

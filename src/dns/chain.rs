@@ -233,7 +233,8 @@ impl<'s> Walk<'s, '_, '_> {
 
     fn push_soa(&mut self, served: &'s ServedZone, ttl_max: Ttl) {
         let zone = &served.zone;
-        let owner = Owner::Stored(zone.apex().as_wire());
+        // As the end of a name that stands in the message, the apex is pointed at without a search.
+        let owner = self.owner.suffix(zone.apex().as_wire().len());
         let ttl = zone.negative_ttl().min(ttl_max);
         self.answer.authority.push(Entry { owner, ttl, content: Content::Stored(zone.soa()) });
     }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::{
     answer::{Answer, CLASS_CH, CLASS_IN, Content, Entry, Kind, Owner},
-    compress::Names,
+    compress::{Known, Names},
     ecs::ECS_OCTETS_MAX,
     header::{Counts, HEADER_OCTETS, Header, Rcode},
     options::{OPTIONS_OCTETS_MAX, Options},
@@ -135,7 +135,7 @@ fn write_sections(
         counts.answers += writer.put_entry(answer, query, entry)?;
     }
     // Behind an alias a referral only spares the resolver a question.
-    let is_courtesy = answer.kind == Kind::Referral && answer.is_authoritative;
+    let is_courtesy = answer.kind == Kind::Referral && !answer.answers.is_empty();
     for entry in &answer.authority {
         match writer.put_entry(answer, query, entry) {
             Ok(n_records) => counts.authority += n_records,
@@ -348,32 +348,32 @@ impl<'o> Writer<'o> {
 
     /// Writes a name in full, where it may not be compressed but others may point at it.
     fn put_plain_name(&mut self, name: &[u8]) -> Result<(), Full> {
-        let (n_octets, _) = self.compress(name);
+        let known = self.known(name);
         let start = self.at;
         self.put(name)?;
-        self.names.add(name, n_octets, start);
+        self.names.add(name, known, start);
         Ok(())
     }
 
-    /// How many octets of a name are new to the message, and where the rest stands.
-    fn compress(&mut self, name: &[u8]) -> (usize, Option<u16>) {
+    /// How much of a name stands in the message already.
+    fn known(&mut self, name: &[u8]) -> Known {
         let written = self.out.get(..self.at).unwrap_or_default();
         if self.names.is_empty() {
             // Only now: most answers have no name but the question's, which is pointed at without a search.
             self.names.add_question(written);
         }
-        self.names.compress(name, written)
+        self.names.find(name, written)
     }
 
     /// Writes a name, its tail as a pointer if it stands in the message already.
     fn put_name(&mut self, name: &[u8]) -> Result<(), Full> {
-        let (n_octets, pointer) = self.compress(name);
+        let known = self.known(name);
         let start = self.at;
-        self.put(name.get(..n_octets).unwrap_or_default())?;
-        if let Some(pointer) = pointer {
+        self.put(name.get(..known.n_new).unwrap_or_default())?;
+        if let Some(pointer) = known.pointer {
             self.put_pointer(pointer)?;
         }
-        self.names.add(name, n_octets, start);
+        self.names.add(name, known, start);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use super::{
     header::{Counts, Header, NOTIFY, QUERY, Rcode},
     options::Options,
     outgoing::{Outgoing, Request},
-    query::{DropReason, Query, take_plain_name, take_u16},
+    query::{DropReason, Query, Rejection, take_plain_name, take_u16},
     respond::{Outcome, Step, respond},
     tsig::{self, Checked, Session, TsigError},
     wire::{Section, is_newer, open, soa_serial},
@@ -84,6 +84,8 @@ pub(super) fn exchange(snapshot: &Arc<Snapshot>, wire: &[u8], circumstances: Cir
     match tsig::check(wire, &snapshot.transfer.keys, circumstances.now.as_secs()) {
         Checked::Unsigned => exchange_unsigned(snapshot, wire, circumstances, None),
         Checked::Signed(session, request) => exchange_unsigned(snapshot, &request, circumstances, Some(session)),
+        // What cannot be read for other reasons gets what it gets without a look for a signature.
+        Checked::Malformed if Query::parse(wire).is_err() => plain(snapshot, wire, None, circumstances, None),
         Checked::Malformed | Checked::Refused(_) if is_limited(snapshot, circumstances) => {
             Exchange::Drop(DropReason::RateLimit)
         }
@@ -219,7 +221,10 @@ fn error_reply(
 ) -> Exchange {
     let Some((header, ..)) = Header::parse(wire) else { return Exchange::Drop(DropReason::Short) };
     let question = open(wire).map_or(&[][..], |opening| opening.question);
-    let edns = Query::parse(wire).ok().and_then(|query| query.edns);
+    let edns = match Query::parse(wire) {
+        Ok(Query { edns, .. }) | Err(Rejection::Reply { edns, .. }) => edns,
+        Err(Rejection::Drop(_)) => None,
+    };
     let transport = circumstances.transport;
     let envelope = Envelope {
         header,

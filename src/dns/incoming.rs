@@ -1,4 +1,5 @@
-//! A zone on its way from a primary: takes the messages of an AXFR (RFC 5936) one by one and makes a master file of them.
+//! A zone on its way from a primary: takes the messages of an AXFR (RFC 5936) one by one and makes a master file of them. Differences to a zone
+//! that is here already are taken by [`differences`](super::differences).
 //!
 //! Pure. The master file is what is kept on disk, and what the zone is built from, so that a secondary zone goes through the same rules as
 //! any other. Common types are written as people write them, all others as octets (RFC 3597 §5).
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// Longest master file that a transfer may grow to.
-const TEXT_OCTETS_MAX: usize = 1 << 30;
+pub(super) const TEXT_OCTETS_MAX: usize = 1 << 30;
 
 /// Why a transfer cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +38,10 @@ pub(super) enum IncomingError {
     Changed,
     #[error("it is larger than {TEXT_OCTETS_MAX} octets as a master file")]
     TooLarge,
+    #[error("its differences do not lead from the serial here to its own")]
+    Serials,
+    #[error("its differences take out a record that is not here, or add one that is")]
+    Mismatch,
 }
 
 impl From<Malformed> for IncomingError {
@@ -68,12 +73,12 @@ pub(super) fn serial(message: &[u8], apex: &Name, id: u16) -> Result<u32, Incomi
     Err(IncomingError::NoSoa)
 }
 
-fn is_owned_by(message: &[u8], record: &Record<'_>, apex: &Name) -> Result<bool, Malformed> {
+pub(super) fn is_owned_by(message: &[u8], record: &Record<'_>, apex: &Name) -> Result<bool, Malformed> {
     Ok(expand_name(message, record.start)?.0.eq_ignore_ascii_case(apex.as_wire()))
 }
 
 /// Checks what every response must be.
-fn check_response(message: &[u8], apex: &Name, qtype: u16, id: u16) -> Result<(), IncomingError> {
+pub(super) fn check_response(message: &[u8], apex: &Name, qtype: u16, id: u16) -> Result<(), IncomingError> {
     let (header, Counts { .. }, _) = Header::parse(message).ok_or(IncomingError::Malformed)?;
     if !header.is_response() || header.opcode() != QUERY || header.id != id {
         return Err(IncomingError::Other);
@@ -117,7 +122,12 @@ impl Incoming {
 
     /// Takes the next message; says whether the zone is complete.
     pub(super) fn take(&mut self, message: &[u8]) -> Result<bool, IncomingError> {
-        check_response(message, &self.apex, AXFR, self.id)?;
+        self.take_answer_to(AXFR, message)
+    }
+
+    /// The same where something else was asked for that is answered like this.
+    pub(super) fn take_answer_to(&mut self, qtype: u16, message: &[u8]) -> Result<bool, IncomingError> {
+        check_response(message, &self.apex, qtype, self.id)?;
         for record in open(message)?.records {
             let record = record?;
             if record.section == Section::Answer {
@@ -127,12 +137,18 @@ impl Incoming {
         Ok(self.is_complete)
     }
 
+    /// Whether the SOA that ends it has come.
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
     /// The serial, and the master file.
     pub(super) fn finish(self) -> Option<(u32, String)> {
         self.serial.filter(|_| self.is_complete).map(|serial| (serial, self.text))
     }
 
-    fn take_record(&mut self, message: &[u8], record: &Record<'_>) -> Result<(), IncomingError> {
+    /// Takes the next record.
+    pub(super) fn take_record(&mut self, message: &[u8], record: &Record<'_>) -> Result<(), IncomingError> {
         if self.is_complete {
             return Err(IncomingError::Trailing);
         }
@@ -151,16 +167,20 @@ impl Incoming {
         }
         let (owner, _) = expand_name(message, record.start)?;
         let rdata = expand_rdata(message, record)?;
-        let ttl = Ttl::from_wire(record.ttl).get();
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.text, "{} {ttl} IN {}", Wire(&owner), Data { rtype: record.rtype, rdata: &rdata });
+        write_record(&mut self.text, &owner, Ttl::from_wire(record.ttl), record.rtype, &rdata);
         if self.text.len() > TEXT_OCTETS_MAX { Err(IncomingError::TooLarge) } else { Ok(()) }
     }
 }
 
-/// The data of a record with its names uncompressed, those included that must not be compressed but are by some (RFC 3597 §4).
-fn expand_rdata(message: &[u8], record: &Record<'_>) -> Result<Vec<u8>, Malformed> {
-    let (n_before, n_names) = match record.rtype {
+/// Writes a record as a line of a master file.
+pub(super) fn write_record(text: &mut String, owner: &[u8], ttl: Ttl, rtype: u16, rdata: &[u8]) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{} {} IN {}", Wire(owner), ttl.get(), Data { rtype, rdata });
+}
+
+/// Where the names are in the data of types that RFC 3597 §4 knows to have some: octets before them, and how many.
+pub(super) fn names_in(rtype: u16) -> Option<(usize, usize)> {
+    Some(match rtype {
         // NS MD MF CNAME MB MG MR PTR DNAME
         2..=5 | 7..=9 | 12 | 39 => (0, 1),
         // SOA MINFO RP
@@ -171,8 +191,13 @@ fn expand_rdata(message: &[u8], record: &Record<'_>) -> Result<Vec<u8>, Malforme
         26 => (2, 2),
         // SRV
         33 => (6, 1),
-        _ => return Ok(record.rdata.to_vec()),
-    };
+        _ => return None,
+    })
+}
+
+/// The data of a record with its names uncompressed, those included that must not be compressed but are by some (RFC 3597 §4).
+pub(super) fn expand_rdata(message: &[u8], record: &Record<'_>) -> Result<Vec<u8>, Malformed> {
+    let Some((n_before, n_names)) = names_in(record.rtype) else { return Ok(record.rdata.to_vec()) };
     let end = record.rdata_at + record.rdata.len();
     let mut rdata = record.rdata.get(..n_before).ok_or(Malformed)?.to_vec();
     let mut at = record.rdata_at + n_before;

@@ -39,9 +39,9 @@ impl Server {
         Self { counters, shutdown, threads }
     }
 
-    fn tcp(listener: TcpListener) -> Self {
+    fn tcp(listener: TcpListener, snapshots: Arc<Snapshots>) -> Self {
         let (counters, shutdown) = (Arc::new(Counters::new(0)), Shutdown::new());
-        let served = serve_tcp(listener, snapshots(), counters.clone(), shutdown.clone());
+        let served = serve_tcp(listener, snapshots, counters.clone(), shutdown.clone());
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
             runtime.block_on(served).expect("served");
@@ -177,17 +177,125 @@ fn framed(words: &str) -> Vec<u8> {
 }
 
 fn read_response(stream: &mut TcpStream) -> io::Result<String> {
+    Ok(show(&read_message(stream)?))
+}
+
+fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut length = [0; 2];
     stream.read_exact(&mut length)?;
     let mut response = vec![0; usize::from(u16::from_be_bytes(length))];
     stream.read_exact(&mut response)?;
-    Ok(show(&response))
+    Ok(response)
 }
 
 fn tcp_server() -> (Server, SocketAddr) {
+    tcp_server_of(snapshots())
+}
+
+fn tcp_server_of(snapshots: Arc<Snapshots>) -> (Server, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("address");
-    (Server::tcp(listener), address)
+    (Server::tcp(listener, snapshots), address)
+}
+
+/// A server of a zone that takes some hundred messages, and more octets than sockets hold.
+fn server_of_large_zone() -> (Server, SocketAddr) {
+    let config = CONFIG.replace("[dns]\n", "[dns]\nallow_transfer = [\"127.0.0.0/8\"]\n");
+    let text = "x".repeat(250);
+    let records = (0..LARGE_ZONE_RECORDS).map(|number| format!("n{number} 60 TXT {text}\n"));
+    let zone = ZONE.to_owned() + &records.collect::<String>();
+    tcp_server_of(Arc::new(Snapshots::from(snapshot(&config, &[&zone]))))
+}
+
+const LARGE_ZONE_RECORDS: usize = 50_000;
+/// With SOA twice, NS, and two addresses.
+const LARGE_TRANSFER_RECORDS: usize = LARGE_ZONE_RECORDS + 5;
+
+/// The same with this id.
+fn framed_with_id(words: &str, id: u16) -> Vec<u8> {
+    let mut framed = framed(words);
+    framed[2..4].copy_from_slice(&id.to_be_bytes());
+    framed
+}
+
+fn id_and_answers(message: &[u8]) -> (u16, usize) {
+    let number = |at: usize| u16::from_be_bytes([message[at], message[at + 1]]);
+    (number(0), number(6).into())
+}
+
+#[test]
+fn rfc7766_6_2_1_1_queries_behind_a_transfer_are_answered_while_it_streams() {
+    let (mut server, address) = server_of_large_zone();
+    let mut stream = connect(address);
+    let mut queries = framed_with_id("example.org TYPE252", 1);
+    for id in 100..120 {
+        queries.extend(framed_with_id("www.example.org A", id));
+    }
+    queries.extend(framed_with_id("example.org TYPE252", 2));
+    queries.extend(framed_with_id("example.org SOA +opcode=4", 120));
+    stream.write_all(&queries).expect("write");
+    // Nothing more is asked; what is on its way comes all the same.
+    stream.shutdown(std::net::Shutdown::Write).expect("half closed");
+    let (mut n_records, mut answered, mut n_after_answers) = ([0; 2], Vec::new(), 0);
+    while let Ok(message) = read_message(&mut stream) {
+        match id_and_answers(&message) {
+            (id @ (1 | 2), n_answers) => {
+                n_records[usize::from(id) - 1] += n_answers;
+                n_after_answers += usize::from(answered.len() == 21);
+            }
+            (id, _) => answered.push(id),
+        }
+    }
+    assert_eq!(n_records, [LARGE_TRANSFER_RECORDS; 2], "both zones are whole");
+    assert_eq!(answered, (100..=120).collect::<Vec<_>>(), "in the order of the queries among themselves");
+    assert!(n_after_answers > 100, "{n_after_answers} messages of the zones after all answers");
+    server.stop();
+    assert_eq!(server.count("fingerpost_dns_transfers_total", "done"), 2.0);
+    assert_eq!(server.count("fingerpost_dns_transfers_total", "failed"), 0.0);
+}
+
+#[test]
+fn more_transfers_than_may_be_under_way_at_once_come_all_the_same() {
+    let (mut server, address) = server_of_large_zone();
+    let mut stream = connect(address);
+    for id in 0..10 {
+        stream.write_all(&framed_with_id("example.org TYPE252", id)).expect("write");
+    }
+    stream.write_all(&framed_with_id("www.example.org A", 10)).expect("write");
+    let mut n_records = [0; 11];
+    let n_expected = 10 * LARGE_TRANSFER_RECORDS + 1;
+    let mut most_open = 0;
+    while n_records.iter().sum::<usize>() < n_expected {
+        let (id, n_answers) = id_and_answers(&read_message(&mut stream).expect("message"));
+        n_records[usize::from(id)] += n_answers;
+        let is_open = |n_records: &&usize| (1..LARGE_TRANSFER_RECORDS).contains(*n_records);
+        most_open = most_open.max(n_records[..10].iter().filter(is_open).count());
+    }
+    assert_eq!(most_open, 4);
+    drop(stream);
+    server.stop();
+    assert_eq!(server.count("fingerpost_dns_transfers_total", "done"), 10.0);
+}
+
+#[test]
+fn transfer_whose_peer_goes_away_counts_as_failed_and_frees_its_place() {
+    let (mut server, address) = server_of_large_zone();
+    // More than may be under way at once: each must give its place back.
+    for _ in 0..20 {
+        let mut stream = connect(address);
+        stream.write_all(&framed_with_id("example.org TYPE252", 1)).expect("write");
+        read_message(&mut stream).expect("the first message");
+    }
+    let mut stream = connect(address);
+    stream.write_all(&framed_with_id("example.org TYPE252", 1)).expect("write");
+    let mut n_records = 0;
+    while n_records < LARGE_TRANSFER_RECORDS {
+        n_records += id_and_answers(&read_message(&mut stream).expect("message")).1;
+    }
+    drop(stream);
+    server.stop();
+    assert_eq!(server.count("fingerpost_dns_transfers_total", "failed"), 20.0);
+    assert_eq!(server.count("fingerpost_dns_transfers_total", "done"), 1.0);
 }
 
 #[test]

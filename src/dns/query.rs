@@ -233,7 +233,7 @@ impl<'p> Query<'p> {
             return Err(reply(&[], opt.edns, error));
         }
         if counts.questions != 1 {
-            return Err(reply(&[], None, FormError::QuestionCount.into()));
+            return Err(reply(&[], edns_behind_questions(counts, body), FormError::QuestionCount.into()));
         }
         let question = Question::parse(body).map_err(|error| reply(&[], None, error.into()))?;
         let Question { octets, name, qtype, qclass, rest } = question;
@@ -346,7 +346,11 @@ fn reject_opcode(header: Header, counts: Counts, body: &[u8]) -> Rejection<'_> {
     let error = if is_known { QueryError::NotAllowed } else { QueryError::Opcode };
     let reply = |question, edns, error| Rejection::Reply { header, question, edns, error };
     if counts.questions != 1 {
-        return reply(&[], None, if is_known { FormError::QuestionCount.into() } else { error });
+        return reply(
+            &[],
+            edns_behind_questions(counts, body),
+            if is_known { FormError::QuestionCount.into() } else { error },
+        );
     }
     let question = match Question::parse(body) {
         Ok(question) => question,
@@ -364,6 +368,18 @@ fn reject_opcode(header: Header, counts: Counts, body: &[u8]) -> Rejection<'_> {
         Err(_) => error,
     };
     reply(question.octets, opt.edns, error)
+}
+
+/// What OPT says behind no question or several: none is answered, and yet the sender is told that EDNS is known here (RFC 6891 §6.1.1).
+fn edns_behind_questions(counts: Counts, body: &[u8]) -> Option<Edns> {
+    let mut rest = body;
+    for _ in 0..counts.questions {
+        rest = skip_name(rest).ok()?.get(4..)?;
+    }
+    let mut opt = Opt::default();
+    // What is wrong with it is no matter: the questions are wrong already.
+    let _ = opt.read_records(rest, counts.answers, counts.authority, counts.additional);
+    opt.edns
 }
 
 struct Question<'p> {

@@ -1,5 +1,5 @@
-//! DNS over TCP (RFC 7766): framed messages, pipelined, answered in order. The encrypted transports use the same connection limits, and DNS
-//! over TLS the same conversation.
+//! DNS over TCP (RFC 7766): who may have a connection, and for how long. What happens on it is `conversation`'s. The encrypted transports use
+//! the same connection limits, and DNS over TLS the same conversation.
 //!
 //! Each connection is a task of its own, so that a peer that stalls delays nobody else. Everything has a limit: connections in all and for
 //! one client, time to send and to read a message, time of idling, queries of a connection.
@@ -14,21 +14,19 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::sleep,
 };
 
 use super::{
     Counters,
     clock::time_since_1970,
+    conversation::converse,
     counters::{Connections, Slot},
     encode::{MESSAGE_OCTETS_MAX, Transport},
-    exchange::{Circumstances, concerns},
     respond::{Step, respond},
-    transfers::{self, After},
 };
 use crate::{shutdown::Shutdown, snapshot::Snapshots};
 
@@ -46,8 +44,6 @@ pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a connection could not be accepted: descriptors may have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// What a connection reads ahead: a few pipelined queries.
-const READ_AHEAD_OCTETS: usize = 1024;
 
 /// Accepts connections on `listener` until `shutdown.drain`; then idle ones are closed, the others may finish what they do until
 /// `shutdown.abort`. Returns when none is left.
@@ -113,7 +109,7 @@ where
 
 /// What all connections of one socket share.
 pub(super) struct Server {
-    snapshots: Arc<Snapshots>,
+    pub(super) snapshots: Arc<Snapshots>,
     pub(super) counters: Arc<Counters>,
     pub(super) transport: Transport,
     pub(super) shutdown: Shutdown,
@@ -229,62 +225,6 @@ pub(super) enum End {
     Closed,
     /// The peer was too slow, or had nothing to ask.
     Timeout,
-}
-
-/// Answers the queries of one connection, one after the other.
-pub(super) async fn converse(
-    reader: impl AsyncRead + Unpin,
-    mut writer: impl AsyncWrite + Unpin,
-    peer: SocketAddr,
-    server: &Server,
-) -> End {
-    let mut reader = BufReader::with_capacity(READ_AHEAD_OCTETS, reader);
-    for _ in 0..QUERIES_MAX {
-        let waited = tokio::select! {
-            waited = timeout(IDLE_TIMEOUT, reader.read_u8()) => waited,
-            () = server.shutdown.drain.cancelled() => return End::Closed,
-        };
-        let Ok(first) = waited else { return End::Timeout };
-        let Ok(first) = first else { return End::Closed };
-        let Ok(wire) = timeout(READ_TIMEOUT, read_message(&mut reader, first)).await else { return End::Timeout };
-        let Ok(wire) = wire else { return End::Closed };
-        if concerns(&wire) {
-            let snapshot = server.snapshots.load_full();
-            let circumstances =
-                Circumstances { peer, transport: server.transport, random: fastrand::u64(..), now: time_since_1970() };
-            let counted = (&server.counters.transfers, server.messages());
-            match transfers::converse(snapshot, &wire, circumstances, counted, &mut writer).await {
-                After::Next => continue,
-                After::Close => return End::Closed,
-                After::Timeout => return End::Timeout,
-            }
-        }
-        // What gets no response gets no further hearing either: it is no resolver.
-        let Some(framed) = answer_framed(server, &wire, peer) else { return End::Closed };
-        drop(wire);
-        let written = async {
-            writer.write_all(&framed).await?;
-            writer.flush().await
-        };
-        let Ok(written) = timeout(WRITE_TIMEOUT, written).await else {
-            server.messages().send_errors.add(1);
-            return End::Timeout;
-        };
-        if written.is_err() {
-            server.messages().send_errors.add(1);
-            return End::Closed;
-        }
-    }
-    let _ = timeout(WRITE_TIMEOUT, writer.shutdown()).await;
-    End::Closed
-}
-
-/// Reads a message whose length starts with the octet `first`. Takes memory as octets come in, not as they are promised.
-async fn read_message(reader: &mut (impl AsyncRead + Unpin), first: u8) -> io::Result<Vec<u8>> {
-    let length = u16::from_be_bytes([first, reader.read_u8().await?]);
-    let mut wire = Vec::new();
-    let n_read = reader.take(u64::from(length)).read_to_end(&mut wire).await?;
-    if n_read == usize::from(length) { Ok(wire) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 thread_local! {

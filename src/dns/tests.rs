@@ -648,8 +648,13 @@ fn rfc4892_class_ch_tells_version_and_identity_or_refuses() {
 }
 
 #[test]
-fn class_any_is_answered_as_in_and_rfc5936_2_2_1_transfers_are_refused_or_notauth() {
-    zone("www.example.org A +any-class", "NOERROR aa\nanswer: www.example.org. 300 A 192.0.2.80");
+fn rfc1035_6_2_class_any_is_answered_as_in_without_authority() {
+    zone("www.example.org A +any-class", "NOERROR\nanswer: www.example.org. 300 A 192.0.2.80");
+    zone("nope.example.org A +any-class", "NXDOMAIN\nSOA!");
+}
+
+#[test]
+fn rfc5936_2_2_1_transfers_are_refused_or_notauth() {
     for words in ["example.org AXFR +tcp", "example.org IXFR", "example.org IXFR +tcp"] {
         zone(words, "REFUSED");
     }

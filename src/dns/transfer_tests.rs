@@ -232,6 +232,23 @@ fn rfc8945_5_2_a_signature_that_is_not_last_or_not_whole_is_formerr() {
 }
 
 #[test]
+fn rfc6891_6_1_1_what_may_be_signed_and_cannot_be_read_gets_opt_with_its_error() {
+    let snapshot = snapshot(&config("[]"), &[ZONE]);
+    let mut wire = message(&[("ns1.example.org", 1, 1)]);
+    add_opt(&mut wire, 1232, [0; 4], &[]);
+    wire[11] = 2;
+    let (response, _) = reply(ask(&snapshot, &wire, Transport::Udp));
+    assert_eq!((rcode(&response), response[11]), (1, 1), "{response:02x?}");
+
+    let mut refused = message(&[("example.org", rtype::SOA, 1)]);
+    refused[2] = 4 << 3;
+    add_opt(&mut refused, 1232, [0; 4], &[]);
+    Session::request(key("other", Algorithm::HmacSha256, b"secret"), &mut refused, NOW);
+    let (response, error) = reply(ask(&snapshot, &refused, Transport::Udp));
+    assert_eq!((rcode(&response), error, response[11]), (9, Some(TsigError::BadKey), 2), "OPT and TSIG");
+}
+
+#[test]
 fn every_algorithm_signs_and_checks() {
     for algorithm in Algorithm::ALL {
         let key = key("xfr", algorithm, b"a secret of some length");

@@ -4,25 +4,25 @@
 
 use std::{
     collections::HashMap,
-    io,
     net::SocketAddr,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::{
-    io::{AsyncWrite, AsyncWriteExt},
-    sync::{Notify, Semaphore},
-    time::timeout,
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout},
 };
 use tracing::{info, warn};
 
 use super::{
-    clock::time_since_1970,
+    Counters,
     counters::{Counter, Slot},
     exchange::{Circumstances, Exchange, exchange},
     notify::NotifyOutcome,
-    outgoing::Outgoing,
+    outgoing::{Outgoing, TooLarge},
     query::DropReason,
     respond::Step,
     tsig::TsigError,
@@ -38,14 +38,14 @@ const TRANSFERS_MAX: usize = 16;
 /// Longest wait for one's turn; then the connection is closed, and the secondary will come again.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time for a peer to take one message.
-const MESSAGE_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest time for a whole zone.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// What is counted about transfers and signatures, and who may begin one.
 #[derive(Debug)]
 pub(super) struct Transfers {
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     done: Counter,
     failed: Counter,
     current: Counter,
@@ -64,20 +64,23 @@ pub(super) struct Transfers {
 pub enum RefreshOutcome {
     /// They have nothing newer.
     Current,
-    /// A newer zone is in service now.
+    /// A newer zone is in service now; all of it was sent.
     Transferred,
+    /// A newer zone is in service now; what has changed was sent.
+    Updated,
     /// None of them was of use.
     Failed,
 }
 
 impl RefreshOutcome {
     /// All of them.
-    const ALL: [RefreshOutcome; 3] = [Self::Current, Self::Transferred, Self::Failed];
+    const ALL: [RefreshOutcome; 4] = [Self::Current, Self::Transferred, Self::Updated, Self::Failed];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Current => "current",
             Self::Transferred => "transferred",
+            Self::Updated => "updated",
             Self::Failed => "failed",
         }
     }
@@ -86,7 +89,7 @@ impl RefreshOutcome {
 impl Default for Transfers {
     fn default() -> Self {
         Self {
-            permits: Semaphore::new(TRANSFERS_MAX),
+            permits: Arc::new(Semaphore::new(TRANSFERS_MAX)),
             done: Counter::default(),
             failed: Counter::default(),
             current: Counter::default(),
@@ -202,108 +205,127 @@ pub(super) fn step(
     }
 }
 
-/// How a connection goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum After {
-    /// With the next query.
-    Next,
-    /// Not at all.
-    Close,
-    /// Not at all: the peer was too slow.
-    Timeout,
+/// What a connection does about one message that [`concerns`](super::exchange::concerns) this.
+pub(super) enum Reply {
+    /// Sends this.
+    Message(Vec<u8>),
+    /// Sends a zone, message by message.
+    Zone(Box<Sending>),
+    /// Closes.
+    Nothing,
 }
 
 /// Answers one message that [`concerns`](super::exchange::concerns) this, over a stream.
-pub(super) async fn converse(
-    snapshot: Arc<Snapshot>,
+pub(super) fn answer(
+    snapshot: &Arc<Snapshot>,
     wire: &[u8],
     circumstances: Circumstances,
-    (transfers, counters): (&Transfers, &Slot),
-    writer: &mut (impl AsyncWrite + Unpin),
-) -> After {
-    let peer = circumstances.peer;
-    match exchange(&snapshot, wire, circumstances) {
+    counters: &Arc<Counters>,
+    messages: &Slot,
+) -> Reply {
+    let (peer, transfers) = (circumstances.peer, &counters.transfers);
+    match exchange(snapshot, wire, circumstances) {
         Exchange::Drop(reason) => {
-            counters.count(&Step::Drop(reason));
-            After::Close
+            messages.count(&Step::Drop(reason));
+            Reply::Nothing
         }
         Exchange::Reply { message, outcome, tsig_error, notified } => {
             transfers.wake(notified.as_ref());
-            counters.count(&Step::Send { n_octets: message.len(), outcome });
+            messages.count(&Step::Send { n_octets: message.len(), outcome });
             if let Some(error) = tsig_error {
                 transfers.count_tsig_error(error);
                 warn!(%peer, %error, "signature refused");
             }
-            match timeout(MESSAGE_TIMEOUT, write(writer, &message)).await {
-                Ok(Ok(())) => After::Next,
-                Ok(Err(_)) => After::Close,
-                Err(_) => After::Timeout,
-            }
+            Reply::Message(message)
         }
-        Exchange::Transfer(outgoing) => {
-            drop(snapshot);
-            let Ok(permit) = timeout(TURN_TIMEOUT, transfers.permits.acquire()).await else {
-                transfers.failed.add(1);
-                warn!(%peer, zone = %outgoing.served().zone.apex(), "zone not sent: too many transfers at once");
-                return After::Timeout;
-            };
-            let after = timeout(TRANSFER_TIMEOUT, send(*outgoing, peer, transfers, writer)).await;
-            drop(permit);
-            after.unwrap_or_else(|_| {
-                transfers.failed.add(1);
-                warn!(%peer, "zone not sent to the end: it takes too long");
-                After::Timeout
-            })
-        }
+        Exchange::Transfer(outgoing) => Reply::Zone(Box::new(Sending::new(outgoing, peer, counters.clone()))),
     }
 }
 
-/// Sends a whole zone.
-async fn send(
-    mut outgoing: Outgoing,
+/// A zone on its way to a peer, or waiting for its turn. Dropped before its end it counts as failed.
+pub(super) struct Sending {
+    outgoing: Box<Outgoing>,
     peer: SocketAddr,
-    transfers: &Transfers,
-    writer: &mut (impl AsyncWrite + Unpin),
-) -> After {
-    let zone = outgoing.served().zone.clone();
-    let key = outgoing.key_name().map(ToString::to_string);
-    let (mut n_messages, mut n_octets) = (0u64, 0u64);
-    let fail = |problem: &str, after| {
-        transfers.failed.add(1);
-        warn!(zone = %zone.apex(), %peer, problem, "zone not sent to the end");
-        after
-    };
-    while let Some(message) = outgoing.next_message(time_since_1970().as_secs()) {
-        let message = match message {
-            Ok(message) => message,
-            Err(problem) => return fail(&problem.to_string(), After::Close),
-        };
-        match timeout(MESSAGE_TIMEOUT, write(writer, &message)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(problem)) => return fail(&problem.to_string(), After::Close),
-            Err(_) => return fail("the peer is too slow", After::Timeout),
-        }
-        n_messages += 1;
-        n_octets += message.len() as u64;
-        transfers.messages.add(1);
-        transfers.octets.add(message.len() as u64);
-    }
-    if outgoing.is_soa_alone() {
-        transfers.current.add(1);
-    } else {
-        transfers.done.add(1);
-        let serial = zone.serial();
-        info!(zone = %zone.apex(), serial, %peer, key, n_messages, n_octets, "zone sent");
-    }
-    After::Next
+    counters: Arc<Counters>,
+    turn: Turn,
+    due: Instant,
+    n_messages: u64,
+    n_octets: u64,
+    is_over: bool,
 }
 
-/// Writes a message with its length before it.
-async fn write(writer: &mut (impl AsyncWrite + Unpin), message: &[u8]) -> io::Result<()> {
-    let length = u16::try_from(message.len()).map_err(io::Error::other)?;
-    let mut framed = Vec::with_capacity(2 + message.len());
-    framed.extend(length.to_be_bytes());
-    framed.extend(message);
-    writer.write_all(&framed).await?;
-    writer.flush().await
+/// The place of a transfer among those that may be under way at once.
+enum Turn {
+    /// In the queue, which is left only with a place or too late.
+    Waiting(Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>),
+    /// Given back when the transfer ends.
+    Taken { _permit: OwnedSemaphorePermit },
+}
+
+impl Sending {
+    fn new(outgoing: Box<Outgoing>, peer: SocketAddr, counters: Arc<Counters>) -> Self {
+        let permit = timeout(TURN_TIMEOUT, counters.transfers.permits.clone().acquire_owned());
+        let turn = Turn::Waiting(Box::pin(async { permit.await.ok()?.ok() }));
+        let (due, is_over) = (Instant::now() + TRANSFER_TIMEOUT, false);
+        Self { outgoing, peer, counters, turn, due, n_messages: 0, n_octets: 0, is_over }
+    }
+
+    /// Whether its turn has come; `false` when it has waited for too long.
+    pub(super) fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        let Turn::Waiting(waiting) = &mut self.turn else { return Poll::Ready(true) };
+        let Poll::Ready(permit) = waiting.as_mut().poll(context) else { return Poll::Pending };
+        let Some(permit) = permit else { return Poll::Ready(false) };
+        self.turn = Turn::Taken { _permit: permit };
+        Poll::Ready(true)
+    }
+
+    /// The next message, at `now` in seconds since 1970; `None` after the last.
+    pub(super) fn next_message(&mut self, now: u64) -> Option<Result<Vec<u8>, TooLarge>> {
+        self.outgoing.next_message(now)
+    }
+
+    /// Whether all of it has taken too long.
+    pub(super) fn is_overdue(&self) -> bool {
+        Instant::now() >= self.due
+    }
+
+    /// A message of so many octets has been sent.
+    pub(super) fn count(&mut self, n_octets: usize) {
+        self.n_messages += 1;
+        self.n_octets += n_octets as u64;
+        self.counters.transfers.messages.add(1);
+        self.counters.transfers.octets.add(n_octets as u64);
+    }
+
+    /// All of it has been sent.
+    pub(super) fn finish(mut self) {
+        self.is_over = true;
+        if self.outgoing.is_soa_alone() {
+            self.counters.transfers.current.add(1);
+            return;
+        }
+        self.counters.transfers.done.add(1);
+        let Self { outgoing, peer, n_messages, n_octets, .. } = &self;
+        let (zone, key) = (&outgoing.served().zone, outgoing.key_name().map(ToString::to_string));
+        info!(zone = %zone.apex(), serial = zone.serial(), %peer, key, n_messages, n_octets, "zone sent");
+    }
+
+    /// It ends here.
+    pub(super) fn fail(mut self, problem: &str) {
+        self.note_failure(problem);
+    }
+
+    fn note_failure(&mut self, problem: &str) {
+        self.is_over = true;
+        self.counters.transfers.failed.add(1);
+        warn!(zone = %self.outgoing.served().zone.apex(), peer = %self.peer, problem, "zone not sent to the end");
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.note_failure("the connection has ended");
+        }
+    }
 }

@@ -42,7 +42,7 @@ pub fn serve_udp(
         socket.set_nonblocking(false)?;
         socket.set_read_timeout(Some(WAIT))?;
         socket.set_write_timeout(Some(WAIT))?;
-        mmsg::want_packet_information(&socket)?;
+        mmsg::prepare(&socket)?;
         let (snapshots, counters, shutdown) = (snapshots.clone(), counters.clone(), shutdown.clone());
         let thread = thread::Builder::new().name(format!("dns-udp-{index}"));
         threads.push(
@@ -52,11 +52,14 @@ pub fn serve_udp(
     Ok(threads)
 }
 
-/// Serves until it is to stop. A bug that panics costs its batch and is counted; a worker never goes silent.
 fn work(socket: &UdpSocket, snapshots: &Snapshots, counters: &Slot, transfers: &Transfers, shutdown: &Shutdown) {
+    survive(counters, shutdown, || serve(socket, snapshots, counters, transfers, shutdown));
+}
+
+/// Serves until it is to stop. A bug that panics costs its batch and is counted; a worker never goes silent.
+fn survive(counters: &Slot, shutdown: &Shutdown, mut serve: impl FnMut()) {
     while !shutdown.drain.is_cancelled() {
-        let served = catch_unwind(AssertUnwindSafe(|| serve(socket, snapshots, counters, transfers, shutdown)));
-        if served.is_err() {
+        if catch_unwind(AssertUnwindSafe(&mut serve)).is_err() {
             counters.panics.add(1);
         }
     }
@@ -95,5 +98,42 @@ fn serve(socket: &UdpSocket, snapshots: &Snapshots, counters: &Slot, transfers: 
         drop(snapshot);
         counters.take(&tally);
         counters.send_errors.add(batch.send(socket).n_failed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worker_that_panics_goes_on_with_the_next_datagram_and_is_counted() {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
+        let client = UdpSocket::bind("127.0.0.1:0").expect("bound");
+        for each in [&socket, &client] {
+            each.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
+        }
+        let (counters, shutdown) = (Slot::default(), Shutdown::new());
+        let serve = || {
+            let mut buffer = [0; 10];
+            let (n_octets, peer) = socket.recv_from(&mut buffer).expect("received");
+            match &buffer[..n_octets] {
+                b"a bug" => panic!("as it was asked to"),
+                b"end" => shutdown.drain.cancel(),
+                sound => drop(socket.send_to(sound, peer).expect("sent")),
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| survive(&counters, &shutdown, serve));
+            for asked in [&b"one"[..], b"a bug", b"two", b"a bug", b"a bug", b"three"] {
+                client.send_to(asked, socket.local_addr().expect("address")).expect("sent");
+                if asked != b"a bug" {
+                    let mut buffer = [0; 10];
+                    let n_octets = client.recv(&mut buffer).expect("answered");
+                    assert_eq!(&buffer[..n_octets], asked);
+                }
+            }
+            client.send_to(b"end", socket.local_addr().expect("address")).expect("sent");
+        });
+        assert_eq!(counters.panics.get(), 3);
     }
 }

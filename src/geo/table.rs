@@ -199,9 +199,29 @@ struct Range<A> {
 struct Bucket {
     /// How many ranges begin before it.
     n_before: u32,
-    first_slot: u32,
-    /// 0 if it has no slots.
-    slot_bits: u32,
+    slots: Slots,
+}
+
+/// Number of the first slot of a bucket, and in the low bits how many bits of an address choose among its slots, 0 if it has none. In one
+/// number, so that a line of memory holds eight buckets.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slots(u32);
+
+impl Slots {
+    /// Bits for the number of bits.
+    const BITS_BITS: u32 = (INDEX_BITS_MAX + 1).next_power_of_two().ilog2();
+
+    fn new(first: u32, bits: u32) -> Self {
+        Self(first << Self::BITS_BITS | bits)
+    }
+
+    fn first(self) -> usize {
+        (self.0 >> Self::BITS_BITS) as usize
+    }
+
+    fn bits(self) -> u32 {
+        self.0 & ((1 << Self::BITS_BITS) - 1)
+    }
 }
 
 /// Most bits of either level.
@@ -220,7 +240,7 @@ impl<A: Bits> Sorted<A> {
         let (mut n_before, mut n_slots) = (0, 0);
         let to_bucket = |n_starts: u32| {
             let slot_bits = if n_starts <= SEARCHED_MAX { 0 } else { (n_starts.ilog2() - 1).min(INDEX_BITS_MAX) };
-            let bucket = Bucket { n_before, first_slot: n_slots, slot_bits };
+            let bucket = Bucket { n_before, slots: Slots::new(n_slots, slot_bits) };
             n_before += n_starts;
             n_slots += if slot_bits == 0 { 0 } else { (1 << slot_bits) + 1 };
             bucket
@@ -237,10 +257,10 @@ impl<A: Bits> Sorted<A> {
             }
         }
         // A slot in which none begins ends where the one before does; the first of a bucket begins where the bucket does.
-        for bucket in sorted.buckets.iter().filter(|bucket| bucket.slot_bits > 0) {
-            let first = bucket.first_slot as usize;
+        for bucket in sorted.buckets.iter().filter(|bucket| bucket.slots.bits() > 0) {
+            let first = bucket.slots.first();
             slots[first] = bucket.n_before;
-            for slot in first..first + (1 << bucket.slot_bits) {
+            for slot in first..first + (1 << bucket.slots.bits()) {
                 slots[slot + 1] = slots[slot + 1].max(slots[slot]);
             }
         }
@@ -250,8 +270,8 @@ impl<A: Bits> Sorted<A> {
 
     fn slot(&self, address: A) -> Option<usize> {
         let bucket = self.buckets[address.bits(0, self.bucket_bits)];
-        let within = address.bits(self.bucket_bits, bucket.slot_bits);
-        (bucket.slot_bits > 0).then(|| bucket.first_slot as usize + within)
+        let within = address.bits(self.bucket_bits, bucket.slots.bits());
+        (bucket.slots.bits() > 0).then(|| bucket.slots.first() + within)
     }
 
     fn lookup(&self, address: A) -> (Class, u8) {

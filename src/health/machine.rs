@@ -58,6 +58,18 @@ impl Checked {
     }
 }
 
+impl Checked {
+    /// How many more results it takes at least until health can change.
+    pub fn n_left(&self, check: &Check) -> u32 {
+        let needed = match self.health {
+            Health::Unknown => 1,
+            Health::Up => check.fall,
+            Health::Down => check.rise,
+        };
+        needed.saturating_sub(self.contrary).max(1)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

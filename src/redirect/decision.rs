@@ -16,7 +16,7 @@ use super::host::{Host, WireName};
 use crate::{
     select::{Client, Ranked, Turn, Via, select},
     snapshot::{Realserver, Snapshot},
-    types::{Family, Health, PoolId},
+    types::{Family, PoolId},
     zone::{Found, rtype},
 };
 
@@ -263,7 +263,7 @@ fn location(realserver: &Realserver, family: Family, path_and_query: &str) -> Op
 
 /// The address in the client's own family if it has one that is not down, else the one to be tried first.
 fn address(realserver: &Realserver, family: Family) -> Option<IpAddr> {
-    let own = realserver.address(family).filter(|_| realserver.health(Some(family)) != Health::Down);
+    let own = realserver.address(family).filter(|_| realserver.is_in_service(family));
     own.or_else(|| realserver.addresses().next())
 }
 

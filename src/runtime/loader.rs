@@ -107,6 +107,15 @@ fn certificate_stamps(config: &Config) -> Vec<Stamp> {
     certificate_paths(config).into_iter().flatten().map(|path| Stamp::of(path)).collect()
 }
 
+/// Files with the secrets of TSIG keys.
+fn key_paths(config: &Config) -> impl Iterator<Item = &PathBuf> {
+    config.dns.transfer.keys.iter().filter_map(|key| key.secret_file.as_ref())
+}
+
+fn key_stamps(config: &Config) -> Vec<Stamp> {
+    key_paths(config).map(|path| Stamp::of(path)).collect()
+}
+
 /// The certificate that `config` names, if it names one.
 fn read_certificate(config: &Config, round: &mut Round) -> Result<Option<dns::Certificate>, Diagnostics> {
     let Some(encrypted) = &config.dns.encrypted else { return Ok(None) };
@@ -133,6 +142,8 @@ pub(super) struct Loader {
     geo_stamps: Vec<Stamp>,
     /// Stamps of certificate and key when they were last read.
     certificate_stamps: Vec<Stamp>,
+    /// Stamps of the files of keys when they were last read.
+    key_stamps: Vec<Stamp>,
     /// A configuration that was refused only for what zones need; tried again when zones change.
     is_config_waiting: bool,
 }
@@ -161,6 +172,7 @@ impl Loader {
         let config_stamp = Stamp::of(&path);
         let geo_stamps = config.geo_databases.iter().map(|path| Stamp::of(path)).collect();
         let certificate_stamps = certificate_stamps(&config);
+        let key_stamps = key_stamps(&config);
         let directory = config.dns.zones.as_deref().map(Directory::new);
         Self {
             path,
@@ -176,6 +188,7 @@ impl Loader {
             config_stamp,
             geo_stamps,
             certificate_stamps,
+            key_stamps,
             is_config_waiting: false,
         }
     }
@@ -265,8 +278,12 @@ impl Loader {
         let geo_stamps: Vec<Stamp> = self.config.geo_databases.iter().map(|path| Stamp::of(path)).collect();
         let has_geo_changed = geo_stamps != self.geo_stamps;
         let have_secrets_changed = self.protector.has_file_changed(&self.config.dns);
-        if has_config_changed || has_geo_changed || have_secrets_changed || is_forced {
+        // Keys are read with the configuration, which may be refused: what counts is that these files have been looked at.
+        let key_stamps = key_stamps(&self.config);
+        let have_keys_changed = key_stamps != self.key_stamps;
+        if has_config_changed || has_geo_changed || have_secrets_changed || have_keys_changed || is_forced {
             self.config_stamp = stamp;
+            self.key_stamps = key_stamps;
             self.load_config(has_geo_changed, &mut round)?;
         }
         // On its own, since a mistake in the configuration is no reason to let the certificate expire.
@@ -388,6 +405,9 @@ impl Loader {
             return Ok(());
         }
         let old = std::mem::replace(&mut self.config, new);
+        if !key_paths(&old).eq(key_paths(&self.config)) {
+            self.key_stamps = key_stamps(&self.config);
+        }
         self.geo = geo;
         if has_other_certificate {
             self.certificate_stamps = certificate_stamps;
@@ -602,6 +622,7 @@ impl Watch {
         wanted.extend(certificate.map(|path| (folder_of(path), RecursiveMode::NonRecursive)));
         let secrets = config.dns.cookies.iter().filter_map(|cookies| cookies.secret_file.as_deref());
         wanted.extend(secrets.map(|path| (folder_of(path), RecursiveMode::NonRecursive)));
+        wanted.extend(key_paths(config).map(|path| (folder_of(path), RecursiveMode::NonRecursive)));
         wanted.extend(config.dns.zones.iter().map(|path| (path.clone(), RecursiveMode::Recursive)));
         for gone in self.followed.extract_if(.., |path| !wanted.iter().any(|(wanted, _)| wanted == path)) {
             // It may not be there any more, which is as good.

@@ -4,7 +4,9 @@
 //! loads the zones, then serves until it is told to stop.
 
 mod backend;
+mod background;
 mod explain;
+mod filter;
 mod limits;
 mod loader;
 mod offline;
@@ -31,6 +33,7 @@ use tracing::{error, info, warn};
 
 use self::{
     backend::{Backend, RuntimeObserved},
+    background::{Retirement, give_way},
     loader::{Command, Files, Loader},
     owner::{Owner, OwnerHandle, StateFile},
     protection::Protector,
@@ -222,9 +225,11 @@ impl Bound {
             context.l4.clone(),
             counters.clone(),
         ]);
-        let owner_task = tokio::spawn(
-            Owner { state, snapshots, targets, file: self.state_file, health_changes }.run(messages, shutdown.clone()),
-        );
+        let retirement = Retirement::start()
+            .inspect_err(|problem| error!(%problem, "old zones are let go by those who answer: expect pauses"))
+            .ok();
+        let truth = Owner { state, snapshots, retirement, targets, file: self.state_file, health_changes };
+        let owner_task = tokio::spawn(truth.run(messages, shutdown.clone()));
 
         let (notify_snapshots, notify_counters) = (context.snapshots.clone(), context.dns.clone());
         let services = Services::new(self.inherited, shutdown.clone(), tasks.clone());
@@ -267,7 +272,10 @@ impl Bound {
         tasks.spawn(tell_owner(observations, owner, shutdown.clone()));
         tasks.spawn(control::socket::serve(self.control, backend, shutdown.clone()));
         let to_thread = to_loader.clone();
-        let thread = thread::Builder::new().name("loader".to_owned()).spawn(move || loader.run(&to_thread, &commands));
+        let thread = thread::Builder::new().name("loader".to_owned()).spawn(move || {
+            give_way();
+            loader.run(&to_thread, &commands);
+        });
         if let Err(problem) = &thread {
             error!(%problem, "the loader could not be started: nothing will be reloaded");
         }

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
+use super::background::Retirement;
 use crate::{
     diagnostic::Diagnostics,
     health::Target,
@@ -171,6 +172,8 @@ pub(super) struct Owner {
     pub(super) state: State,
     /// Where snapshots go.
     pub(super) snapshots: Arc<Snapshots>,
+    /// Where those go that they replace.
+    pub(super) retirement: Option<Retirement>,
     /// Who hears what is to be probed.
     pub(super) targets: watch::Sender<Arc<Vec<Target>>>,
     /// Where state is saved; `None` if it could not be opened.
@@ -238,8 +241,15 @@ impl Owner {
         if must_save {
             self.save();
         }
+        for happening in self.state.settle() {
+            *is_dirty = true;
+            log(&happening);
+        }
         if let Some(snapshot) = self.state.snapshot() {
-            self.snapshots.store(snapshot);
+            let old = self.snapshots.swap(snapshot);
+            if let Some(retirement) = &self.retirement {
+                retirement.leave(old);
+            }
         }
         for (reply, result) in replies {
             // Who asked may have gone away, and that is theirs to decide.
@@ -286,6 +296,17 @@ fn log(happening: &Happening) {
         Happening::OverrideEnded(subject, set) => info!(%subject, was = %set.wish, "override ended"),
         Happening::PoolChanged { pool, is_all_down: true } => error!(%pool, "nobody in the pool is eligible"),
         Happening::PoolChanged { pool, is_all_down: false } => info!(%pool, "the pool has somebody eligible again"),
+        Happening::Frozen { n_fallen, n_probed } => error!(
+            n_fallen,
+            n_probed,
+            "frozen: so many addresses fell at once that this node's own network is the likelier cause; they stay in service until they are \
+             back, or `fingerpost thaw`"
+        ),
+        Happening::Thawed { n_down } => warn!(n_down, "the freeze is over: probes are believed again"),
+        Happening::Held(name) => {
+            error!(realserver = %name, "down, but stays in service: `max_leave` of its pool have left in this interval")
+        }
+        Happening::Released(name) => warn!(realserver = %name, "leaves its pool now"),
         Happening::ZonePending(apex) => {
             warn!(zone = %apex, "the zone's new content waits for pools that the configuration has not")
         }

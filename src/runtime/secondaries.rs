@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
+    background::in_background,
     loader::Files,
     owner::{OwnerHandle, Stopped},
 };
@@ -235,14 +236,13 @@ impl Follower {
     async fn refresh_from(&mut self, primary: &Party) -> Result<Result<RefreshOutcome, String>, Stopped> {
         let apex = self.secondary.apex.clone();
         let started = Instant::now();
-        let have = self.zone.as_ref().map(|zone| zone.serial());
         let permits = self.permits.clone();
         let Ok(permit) = permits.acquire().await else { return Err(Stopped) };
-        let fetched = match fetch(&apex, primary, have).await {
+        let fetched = match fetch(&apex, primary, self.zone.as_ref()).await {
             Ok(fetched) => fetched,
             Err(problem) => return Ok(Err(problem.to_string())),
         };
-        let Fetched::Zone { serial, text } = fetched else {
+        let Fetched::Zone { serial, text, is_by_differences } = fetched else {
             let (path, now) = (self.path.clone(), SystemTime::now());
             if let Ok(Err(problem)) = spawn_blocking(move || touch(&path, now)).await {
                 warn!(zone = %apex, %problem, "the time of the kept zone could not be set");
@@ -251,15 +251,15 @@ impl Follower {
             return Ok(Ok(RefreshOutcome::Current));
         };
         let path = self.path.clone();
-        let made = spawn_blocking(move || {
+        let made = in_background(move || {
             let (zone, warnings) = Zone::from_transfer(&path, &text)?;
             // A zone that cannot be kept is served all the same.
             Ok((zone, warnings, keep(&path, &text)))
         });
         let (zone, warnings, kept) = match made.await {
-            Ok(Ok(made)) => made,
-            Ok(Err(findings)) => return Ok(Err(first_of(&findings))),
-            Err(_) => return Ok(Err("building the zone failed".to_owned())),
+            Some(Ok(made)) => made,
+            Some(Err(findings)) => return Ok(Err(first_of(&findings))),
+            None => return Ok(Err("building the zone failed".to_owned())),
         };
         drop(permit);
         if *zone.apex() != apex {
@@ -272,10 +272,11 @@ impl Follower {
             let n_warnings = warnings.0.len();
             warn!(zone = %apex, n_warnings, first = %warning.one_line(), "the primary's zone is strange");
         }
-        info!(zone = %apex, serial, n_records = zone.n_records(), primary = %primary.address, took = ?started.elapsed(), "secondary zone transferred");
+        let (n_records, primary, took) = (zone.n_records(), primary.address, started.elapsed());
+        info!(zone = %apex, serial, n_records, is_by_differences, %primary, ?took, "secondary zone transferred");
         self.zone = Some(Arc::new(zone));
         self.confirm(true).await?;
-        Ok(Ok(RefreshOutcome::Transferred))
+        Ok(Ok(if is_by_differences { RefreshOutcome::Updated } else { RefreshOutcome::Transferred }))
     }
 
     /// A primary has what is here now.

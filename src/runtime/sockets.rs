@@ -6,13 +6,17 @@ use std::{
 };
 
 use listenfd::ListenFd;
+use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
+use tracing::info;
+
+use super::filter::refuse_non_queries;
 
 /// Connections that may wait to be accepted; the kernel cuts it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 /// Receive and send buffer of a UDP socket in octets: about a tenth of a second of queries at full load. The kernel cuts it to
-/// net.core.rmem_max and wmem_max.
-const UDP_BUFFER_OCTETS: usize = 1 << 20;
+/// net.core.rmem_max and wmem_max, unless the server starts as root.
+const UDP_BUFFER_OCTETS: usize = 1 << 22;
 /// Tries to find one free port for UDP and TCP together where port 0 asks for any.
 const FREE_PORT_TRIES: usize = 16;
 
@@ -75,8 +79,15 @@ impl Inherited {
         bind_tcp(address, is_beside).map_err(|error| BindError { protocol: "tcp", address, error })
     }
 
-    /// `n_sockets` UDP sockets on `address`, which the kernel spreads queries over.
+    /// `n_sockets` UDP sockets on `address` for queries, which the kernel spreads over them.
     pub(super) fn udp(&mut self, address: SocketAddr, n_sockets: usize) -> Result<Vec<UdpSocket>, BindError> {
+        let sockets = self.udp_unfiltered(address, n_sockets)?;
+        // Without it such datagrams cost more, and are dropped all the same.
+        let _ = sockets.iter().try_for_each(refuse_non_queries);
+        Ok(sockets)
+    }
+
+    fn udp_unfiltered(&mut self, address: SocketAddr, n_sockets: usize) -> Result<Vec<UdpSocket>, BindError> {
         let fail = |error| BindError { protocol: "udp", address, error };
         if let Some(index) = self.udp.iter().position(|socket| socket.local_addr().is_ok_and(|local| local == address))
         {
@@ -86,7 +97,13 @@ impl Inherited {
         }
         // Bound alone first: with SO_REUSEPORT another instance of the same user would share the port without a word.
         drop(bind_udp(address, false).map_err(fail)?);
-        (0..n_sockets).map(|_| bind_udp(address, true)).collect::<io::Result<_>>().map_err(fail)
+        let sockets: Vec<UdpSocket> =
+            (0..n_sockets).map(|_| bind_udp(address, true)).collect::<io::Result<_>>().map_err(fail)?;
+        if let Some(octets) = sockets.first().and_then(buffer_octets).filter(|&octets| octets < UDP_BUFFER_OCTETS) {
+            // Queries that come faster than they are answered wait there, and are lost when it is full.
+            info!(%address, octets, wanted = UDP_BUFFER_OCTETS, "the kernel allows a smaller receive buffer: see net.core.rmem_max");
+        }
+        Ok(sockets)
     }
 
     /// One UDP socket on `address`.
@@ -151,11 +168,20 @@ fn bind_udp(address: SocketAddr, is_shared: bool) -> io::Result<UdpSocket> {
     if is_shared {
         socket.set_reuse_port(true)?;
     }
-    // Larger than the kernel allows is cut, and that is no error.
-    socket.set_recv_buffer_size(UDP_BUFFER_OCTETS)?;
-    socket.set_send_buffer_size(UDP_BUFFER_OCTETS)?;
+    // Who may (CAP_NET_ADMIN) gets what he wants. For others larger than the kernel allows is cut, and that is no error.
+    if sockopt::set_socket_recv_buffer_size_force(&socket, UDP_BUFFER_OCTETS).is_err() {
+        socket.set_recv_buffer_size(UDP_BUFFER_OCTETS)?;
+    }
+    if sockopt::set_socket_send_buffer_size_force(&socket, UDP_BUFFER_OCTETS).is_err() {
+        socket.set_send_buffer_size(UDP_BUFFER_OCTETS)?;
+    }
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+/// What queries can wait in. The kernel shows twice as much, for what it needs beside them.
+fn buffer_octets(socket: &UdpSocket) -> Option<usize> {
+    socket2::SockRef::from(socket).recv_buffer_size().ok().map(|octets| octets / 2)
 }
 
 #[cfg(test)]

@@ -148,6 +148,7 @@ fn reason(
             format!("no {} address", family.map_or(String::new(), |family| family.to_string()))
         }
         (Admin::Ready, health) if realserver.is_forced => format!("forced {health}{why}"),
+        (Admin::Ready, Health::Down) if realserver.is_held(family) => format!("down, but held{why}"),
         (Admin::Ready, Health::Down) => format!("down{why}"),
         (Admin::Ready, Health::Unknown) => "no probe has ended yet, counts as up".to_owned(),
         (Admin::Ready, Health::Up) => "up".to_owned(),

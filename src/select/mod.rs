@@ -159,12 +159,19 @@ pub fn select_with<'s>(
         when_empty: WhenEmpty::Nothing,
     };
     let mut walk = Walk { snapshot, client, ranking, scope: 0, n_tiers: 0, witness };
-    if !walk.rank_healthy(pool, None, 0) {
+    if !walk.rank_healthy(pool, Inherited::default(), 0) {
         walk.rank_failed(pool, None, None, 0);
     }
     let Walk { mut ranking, scope, .. } = walk;
     ranking.scope = Scope(scope.min(client.prefix));
     ranking
+}
+
+/// What a pool of pools says for all below it, the outermost first.
+#[derive(Clone, Copy, Default)]
+struct Inherited {
+    answers: Option<Answers>,
+    min_ttl: Option<Ttl>,
 }
 
 struct Walk<'s, 'c, W> {
@@ -180,12 +187,17 @@ impl<'s, W: Witness> Walk<'s, '_, W> {
     /// Adds the tiers of every member that is not failed; false if there was none and nothing was added.
     ///
     /// A pool that is asked for by itself counts as failed only when nobody in it is eligible: `min_healthy` is for the pool above.
-    fn rank_healthy(&mut self, id: PoolId, answers: Option<Answers>, depth: usize) -> bool {
+    fn rank_healthy(&mut self, id: PoolId, inherited: Inherited, depth: usize) -> bool {
         let Some(pool) = self.snapshot.pool(id).filter(|_| depth < POOL_DEPTH_MAX) else { return false };
-        let answers = answers.or(pool.answers);
+        let answers = inherited.answers.or(pool.answers);
+        let min_ttl = inherited.min_ttl.or(pool.min_ttl);
         self.witness.asked(id, depth);
         let members = match &pool.members {
             Members::Realservers(realservers) => {
+                // Who was passed over took part: once it is back the answer is another one.
+                if let Some(min_ttl) = min_ttl {
+                    self.ranking.ttl = self.ranking.ttl.min(realservers.sure_for.max(min_ttl));
+                }
                 let is_failed = if depth == 0 { has_nobody_eligible(realservers) } else { realservers.is_failed };
                 if is_failed {
                     if depth > 0 {
@@ -209,7 +221,7 @@ impl<'s, W: Witness> Walk<'s, '_, W> {
         };
         let mut is_ranked = false;
         for &member in members {
-            is_ranked |= self.rank_healthy(member, answers, depth + 1);
+            is_ranked |= self.rank_healthy(member, Inherited { answers, min_ttl }, depth + 1);
             if is_ranked && self.is_enough(answers) {
                 break;
             }

@@ -9,7 +9,7 @@ use crate::{
     health::Target,
     select::{maglev::Maglev, wrr::Sequence},
     snapshot::{GeoList, GeoMembers, Members, Policy, Pool, Realserver, Realservers, View},
-    types::{Admin, Family, Health, PoolId, RealserverId},
+    types::{Admin, Family, Health, PoolId, RealserverId, Ttl},
 };
 
 /// What of a snapshot's pool does not follow from health: made once a configuration, equal if nothing about the pool has changed.
@@ -142,6 +142,7 @@ pub(super) fn pool(
     configured: &config::Pool,
     parts: &PoolParts,
     realservers: Vec<Realserver>,
+    sure_for: Ttl,
     earlier: Option<&Pool>,
 ) -> Pool {
     let turns = match earlier.map(|pool| &pool.members) {
@@ -167,6 +168,7 @@ pub(super) fn pool(
                 is_failed: is_open || is_below(&realservers, configured.min_healthy),
                 all: realservers.into(),
                 affinity_prefix: *affinity_prefix,
+                sure_for,
                 turns,
             })
         }
@@ -186,18 +188,18 @@ pub(super) fn pool(
             }
         }
     };
-    let (answers, min_healthy, on_all_down) = (configured.answers, configured.min_healthy, configured.on_all_down);
-    Pool { name, answers, min_healthy, on_all_down, members }
+    let config::Pool { answers, min_healthy, on_all_down, min_ttl, .. } = *configured;
+    Pool { name, answers, min_healthy, on_all_down, min_ttl, members }
 }
 
 fn pool_ids(indexes: &[PoolIndex]) -> Box<[PoolId]> {
     indexes.iter().map(|&index| pool_id(index)).collect()
 }
 
-/// Whether `pool` has these realservers.
-pub(super) fn is_same(pool: &Pool, realservers: &[Realserver]) -> bool {
+/// Whether `pool` has these realservers, and they are as sure to stay as they are.
+pub(super) fn is_same(pool: &Pool, realservers: &[Realserver], sure_for: Ttl) -> bool {
     match &pool.members {
-        Members::Realservers(old) => *old.all == *realservers,
+        Members::Realservers(old) => *old.all == *realservers && old.sure_for == sure_for,
         _ => true,
     }
 }

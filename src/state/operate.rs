@@ -31,9 +31,8 @@ impl State {
                 self.overrides.insert(subject, new.clone());
             }
         }
-        let mut happenings: Vec<Happening> =
-            subjects.iter().map(|subject| Happening::OverrideSet(subject.clone(), new.clone())).collect();
-        happenings.extend(self.overrides_changed(subjects.iter().map(|subject| &*subject.pool)));
+        let happenings = subjects.iter().map(|subject| Happening::OverrideSet(subject.clone(), new.clone())).collect();
+        self.overrides_changed(subjects.iter().map(|subject| &*subject.pool));
         Ok(happenings)
     }
 
@@ -85,7 +84,7 @@ impl State {
     }
 
     /// After overrides in `pools` came or went: health of what is no longer probed is forgotten, and the pools follow.
-    fn overrides_changed<'p>(&mut self, pools: impl Iterator<Item = &'p str>) -> Vec<Happening> {
+    fn overrides_changed<'p>(&mut self, pools: impl Iterator<Item = &'p str>) {
         let pools: BTreeSet<&str> = pools.collect();
         let of_pools = || self.parts.iter().enumerate().filter(|(_, parts)| pools.contains(parts.name()));
         let mut touched: BTreeSet<usize> = of_pools().map(|(index, _)| index).collect();
@@ -94,9 +93,10 @@ impl State {
             probed.filter(|target| self.checked.contains_key(target) && !self.is_probed(target)).collect();
         for target in forgotten {
             self.checked.remove(&target);
+            self.freeze.forget(&target);
             touched.extend(self.behind.get(&target).into_iter().flatten().map(|(index, _)| *index));
         }
-        self.rebuild(touched)
+        self.stale.extend(touched);
     }
 
     pub(super) fn expire_overrides(&mut self, now: Timestamp) -> Vec<Happening> {
@@ -104,8 +104,8 @@ impl State {
         let remove = |(subject, wish): &(Subject, Wish)| {
             Some(Happening::OverrideEnded(subject.clone(), self.overrides.remove(subject, *wish)?))
         };
-        let mut happenings: Vec<Happening> = ended.iter().filter_map(remove).collect();
-        happenings.extend(self.overrides_changed(ended.iter().map(|(subject, _)| &*subject.pool)));
+        let happenings = ended.iter().filter_map(remove).collect();
+        self.overrides_changed(ended.iter().map(|(subject, _)| &*subject.pool));
         happenings
     }
 }

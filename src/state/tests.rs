@@ -52,7 +52,12 @@ fn target(state: &State, address: &str) -> Target {
 fn probe(state: &mut State, address: &str, is_success: bool, n: usize) -> Vec<Happening> {
     let target = target(state, address);
     let outcome = || if is_success { Ok(()) } else { Err("refused".into()) };
-    (0..n).flat_map(|_| state.apply(Event::Probed(target.clone(), outcome()), at(10)).expect("probes apply")).collect()
+    let mut happenings = Vec::new();
+    for _ in 0..n {
+        happenings.extend(state.apply(Event::Probed(target.clone(), outcome()), at(10)).expect("probes apply"));
+        happenings.extend(state.settle());
+    }
+    happenings
 }
 
 fn name(text: &str) -> RealserverName {
@@ -75,7 +80,10 @@ fn set(state: &mut State, realserver: &str, admin: Admin) -> Result<Vec<Happenin
 }
 
 fn wish(state: &mut State, target: &str, wish: Wish) -> Result<Vec<Happening>, Diagnostics> {
-    state.apply(Event::OperatorSet(pattern(target), Override { wish, ..order(Admin::Drain, None) }), at(1))
+    let set = Override { wish, ..order(Admin::Drain, None) };
+    let mut happenings = state.apply(Event::OperatorSet(pattern(target), set), at(1))?;
+    happenings.extend(state.settle());
+    Ok(happenings)
 }
 
 fn pattern(text: &str) -> Pattern {
@@ -495,4 +503,149 @@ fn restart_with_another_configuration_takes_what_still_fits() {
     // The pool may come back, and its realserver must not serve before the operator says so.
     reload(&mut after, TWO_POOLS).expect("applies");
     assert_eq!(stands(&mut after)[0], "api/x unknown drain");
+}
+
+/// Pool `web` of six, checked every 5 s (timeout 1 s, `fall = 1`), with `keys`.
+fn six(guards: &str, keys: &str) -> String {
+    let realservers: Vec<String> =
+        (1..=6).map(|n| format!("{{ name = \"r{n}\", address = \"192.0.2.{n}\", port = 80 }}")).collect();
+    format!(
+        "{guards}[checks.c]\ntype = \"tcp\"\ninterval = \"5s\"\nrise = 2\nfall = 1\n[pools.web]\ncheck = \"c\"\n{keys}realservers = [{}]\n",
+        realservers.join(", ")
+    )
+}
+
+/// One result for each of `numbers` at second `second`.
+fn probe_all(
+    state: &mut State,
+    numbers: std::ops::RangeInclusive<u8>,
+    is_success: bool,
+    second: i64,
+) -> Vec<Happening> {
+    let mut happenings = Vec::new();
+    for number in numbers {
+        let target = target(state, &format!("192.0.2.{number}:80"));
+        let outcome = if is_success { Ok(()) } else { Err("timeout".into()) };
+        happenings.extend(state.apply(Event::Probed(target, outcome), at(second)).expect("probes apply"));
+    }
+    happenings.retain(|happening| !matches!(happening, Happening::HealthChanged { .. }));
+    happenings
+}
+
+/// The realservers that take new traffic, and those of them that are held.
+fn in_service(state: &mut State) -> (String, String) {
+    state.is_changed = true;
+    let snapshot = state.snapshot().expect("changed");
+    let crate::snapshot::Members::Realservers(realservers) = &snapshot.pools[0].members else { panic!("a leaf") };
+    let names = |keep: fn(&&crate::snapshot::Realserver) -> bool| {
+        realservers.all.iter().filter(keep).map(|realserver| &*realserver.name).collect::<Vec<_>>().join(" ")
+    };
+    (names(|realserver| realserver.is_eligible(None)), names(|realserver| realserver.is_held(None)))
+}
+
+#[test]
+fn more_than_half_falling_at_once_is_not_believed_until_they_are_back() {
+    let mut state = state(&six("", ""));
+    probe_all(&mut state, 1..=6, true, 0);
+    assert_eq!(probe_all(&mut state, 1..=3, false, 10), [], "half may be dead");
+    assert_eq!(in_service(&mut state).0, "r4 r5 r6");
+    assert_eq!(probe_all(&mut state, 4..=5, false, 12), [Happening::Frozen { n_fallen: 4, n_probed: 6 }]);
+    assert_eq!(in_service(&mut state), ("r1 r2 r3 r4 r5 r6".into(), "r1 r2 r3 r4 r5".into()));
+    assert_eq!(state.frozen_since(), Some(at(12)));
+    for second in [20, 25] {
+        probe_all(&mut state, 1..=4, true, second);
+    }
+    assert_eq!(in_service(&mut state).1, "r5", "one may really be dead");
+    assert_eq!(state.apply(Event::Tick, at(30)).expect("tick"), [], "and has the time to say so");
+    assert_eq!(state.apply(Event::Tick, at(40)).expect("tick"), [Happening::Thawed { n_down: 1 }]);
+    assert_eq!(in_service(&mut state), ("r1 r2 r3 r4 r6".into(), String::new()));
+}
+
+#[test]
+fn freeze_ends_at_the_operators_word_and_can_be_off() {
+    let mut state = state(&six("", ""));
+    probe_all(&mut state, 1..=6, true, 0);
+    probe_all(&mut state, 1..=6, false, 10);
+    assert_eq!(in_service(&mut state).0, "r1 r2 r3 r4 r5 r6");
+    assert_eq!(state.apply(Event::Thaw, at(11)).expect("applies"), [Happening::Thawed { n_down: 6 }]);
+    assert_eq!(in_service(&mut state).0, "");
+
+    let mut state = self::state(&six("[guards]\nfreeze_above = \"off\"\n", ""));
+    probe_all(&mut state, 1..=6, true, 0);
+    assert_eq!(probe_all(&mut state, 1..=6, false, 10), []);
+    assert_eq!(in_service(&mut state).0, "");
+}
+
+#[test]
+fn first_results_and_those_in_maint_are_no_falls() {
+    let mut state = state(&six("", ""));
+    assert_eq!(probe_all(&mut state, 1..=6, false, 0), [], "nobody was up");
+    assert_eq!(in_service(&mut state).0, "");
+    for second in [5, 10] {
+        probe_all(&mut state, 1..=6, true, second);
+    }
+    probe_all(&mut state, 1..=4, false, 20);
+    for number in 1..=4 {
+        set(&mut state, &format!("web/r{number}"), Admin::Maint).expect("applies");
+    }
+    assert_eq!(state.apply(Event::Tick, at(21)).expect("tick"), [Happening::Thawed { n_down: 0 }]);
+    assert_eq!(in_service(&mut state), ("r5 r6".into(), String::new()));
+}
+
+#[test]
+fn max_leave_keeps_the_others_in_service_until_the_next_interval() {
+    let mut state = state(&six("[guards]\nfreeze_above = \"off\"\n", "max_leave = \"34%\"\n"));
+    probe_all(&mut state, 1..=6, true, 0);
+    let held = |realserver: &str| Happening::Held(name(realserver));
+    assert_eq!(probe_all(&mut state, 1..=4, false, 10), [held("web/r3"), held("web/r4")]);
+    assert_eq!(in_service(&mut state), ("r3 r4 r5 r6".into(), "r3 r4".into()));
+    probe_all(&mut state, 3..=3, true, 14);
+    probe_all(&mut state, 3..=3, true, 14);
+    assert_eq!(in_service(&mut state).1, "r4", "one is back");
+    assert_eq!(state.apply(Event::Tick, at(15)).expect("tick"), []);
+    assert_eq!(state.apply(Event::Tick, at(16)).expect("tick"), [Happening::Released(name("web/r4"))]);
+    assert_eq!(in_service(&mut state), ("r3 r5 r6".into(), String::new()));
+
+    probe_all(&mut state, 5..=6, false, 17);
+    assert_eq!(in_service(&mut state).1, "r6");
+    reload(&mut state, &six("[guards]\nfreeze_above = \"off\"\n", "")).expect("applies");
+    assert_eq!(state.apply(Event::Tick, at(18)).expect("tick"), [Happening::Released(name("web/r6"))], "no limit now");
+    assert_eq!(in_service(&mut state).0, "r3");
+}
+
+/// The TTL that a ranking of pool `pool` allows.
+fn ttl(state: &mut State, pool: u32) -> u32 {
+    state.is_changed = true;
+    let snapshot = state.snapshot().expect("changed");
+    let client = crate::select::Client {
+        address: [203, 0, 113, 1].into(),
+        prefix: 32,
+        via: crate::select::Via::Dns(Family::V4),
+        random: 0,
+        turn: crate::select::Turn::Peek,
+        most: 1,
+    };
+    crate::select::select(&snapshot, PoolId(pool), &client).ttl.get()
+}
+
+#[test]
+fn ttl_follows_the_checks_left_until_health_could_flip() {
+    let toml = "[checks.c]\ntype = \"tcp\"\ninterval = \"10s\"\nrise = 2\nfall = 10\n\
+        [pools.web]\ncheck = \"c\"\nmin_ttl = \"15s\"\nrealservers = [{ name = \"a\", address = \"192.0.2.1\", port = 80 }]\n\
+        [pools.spare]\ncheck = \"c\"\nrealservers = [{ name = \"s\", address = \"192.0.2.2\", port = 80 }]\n\
+        [pools.all]\nmembers = [\"web\", \"spare\"]\nmin_ttl = \"1s\"\n\
+        [pools.static]\nmin_ttl = \"1s\"\nrealservers = [{ name = \"x\", address = \"192.0.2.9\" }]\n";
+    let mut state = state(toml);
+    assert_eq!(ttl(&mut state, 0), 15, "the first probe decides, but min_ttl is the least");
+    probe(&mut state, "192.0.2.1:80", true, 1);
+    assert_eq!(ttl(&mut state, 0), 100);
+    probe(&mut state, "192.0.2.1:80", false, 5);
+    assert_eq!(ttl(&mut state, 0), 50);
+    probe(&mut state, "192.0.2.1:80", false, 4);
+    assert_eq!((ttl(&mut state, 0), ttl(&mut state, 2)), (15, 10), "the pool above overrules");
+    probe(&mut state, "192.0.2.1:80", false, 1);
+    probe(&mut state, "192.0.2.2:80", true, 1);
+    assert_eq!(ttl(&mut state, 2), 20, "who was passed over may be back in two probes");
+    assert_eq!(ttl(&mut state, 1), Ttl::MAX.get(), "without min_ttl it is the zone's");
+    assert_eq!(ttl(&mut state, 3), Ttl::MAX.get(), "without a check nothing can flip");
 }

@@ -17,6 +17,7 @@ mod numbers {
     pub const TXT: u16 = 16;
     pub const AFSDB: u16 = 18;
     pub const RT: u16 = 21;
+    pub const KEY: u16 = 25;
     pub const AAAA: u16 = 28;
     pub const SRV: u16 = 33;
     pub const KX: u16 = 36;

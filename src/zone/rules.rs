@@ -145,7 +145,8 @@ fn check_neighbours(builder: &Builder, findings: &mut Findings<'_>, apex: NodeId
     let first_of = |rtype| at_name.iter().find(|record| record.rtype == rtype);
     let owner = at_name.first().map_or(NodeId::ROOT, |record| record.node);
     if let Some(cname) = first_of(rtype::CNAME) {
-        let other = at_name.iter().find(|record| !matches!(record.rtype, rtype::CNAME | rtype::RRSIG | rtype::NSEC));
+        let may_stand_there = |rtype| matches!(rtype, rtype::CNAME | rtype::RRSIG | rtype::NSEC | rtype::KEY);
+        let other = at_name.iter().find(|record| !may_stand_there(record.rtype));
         if owner == apex {
             let hint = "at the apex write POOL, or addresses";
             findings.error_hint(cname.spot, "CNAME at the apex", hint);

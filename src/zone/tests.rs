@@ -162,6 +162,7 @@ fn rfc1034_3_6_2_cname_stands_alone() {
         "a CNAME b\na NSEC b A NSEC",
         "a 300 CNAME b.example.org.\na 300 NSEC 0162076578616d706c65036f7267000006400000000001",
     );
+    check("a CNAME b\na TYPE25 \\# 4 01000301", "a 300 CNAME b.example.org.\na 300 KEY 01000301");
     check("a CNAME b\na POOL web", "7:1: POOL beside the CNAME on line 6");
     check("a CNAME b\na DNAME c", "7:1: DNAME beside the CNAME on line 6");
 }

@@ -4,10 +4,13 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use crate::{
     explained::{EXPLAINED, Explained},
-    message::{AA, ADDITIONAL, ANSWER, AUTHORITY, Message, Opt, Reply, Rrset, RrsetKey, Section},
-    name::Name,
+    message::{
+        AA, ADDITIONAL, ANSWER, AUTHORITY, Message, Opt, Reply, Rrset, RrsetKey, Section, TYPES_OF_ADDRESSES, glue,
+    },
+    name::{Name, OCTETS_MAX},
     queries::Query,
     servers::Kind,
+    shape::Shape,
     zones::Universe,
 };
 
@@ -21,6 +24,8 @@ pub struct Case<'c> {
     pub is_tcp: bool,
     /// What came back.
     pub replies: [&'c Reply; 4],
+    /// The packet as far as it can be read.
+    pub shape: Shape,
     /// What we gave to the same query over TCP, if it was asked there.
     pub ours_by_tcp: Option<&'c Reply>,
 }
@@ -42,12 +47,14 @@ pub enum Essence {
     NoReply,
     /// No message.
     Garbled,
+    /// What does not count: a difference that is explained, without a word on what is due.
+    NoOpinion,
     /// A message.
     Message(Box<Meaning>),
 }
 
 /// What must be the same in a message.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Meaning {
     /// Header flags.
     pub flags: u16,
@@ -65,12 +72,16 @@ pub struct Meaning {
     pub opt: Option<Opt>,
 }
 
+const N_REFERENCES: usize = 3;
+/// So many of them must give what we give, or one when the others have no say.
+const N_AGREEING_MIN: usize = 2;
+const CNAME: u16 = 5;
+const DNAME: u16 = 39;
 const QTYPE_ANY: u16 = 255;
-const TYPES_OF_ADDRESSES: [u16; 2] = [1, 28];
+const CLASS_ANY: u16 = 255;
 
 impl Case<'_> {
-    /// Judges: two references that agree are right, and where none do Knot or NSD must be with us. Where they are not, the references'
-    /// replies are put right by as few explanations as will do.
+    /// Judges: two references must give what we give. Where they do not, their replies are put right by as few explanations as will do.
     pub fn verdict(&self) -> Verdict {
         if let Some(problem) = self.problem_of_ours() {
             return Verdict::Different(problem);
@@ -93,20 +104,34 @@ impl Case<'_> {
         Verdict::Explained(needed)
     }
 
+    /// Whether enough references give what we give, once these explanations have put them right.
     fn is_same_with(&self, explanations: &[&'static Explained]) -> bool {
-        let [ours, mut knot, mut nsd, mut bind] = self.replies.map(|reply| self.essence(reply));
-        for explained in explanations {
-            for (kind, theirs) in [(Kind::Knot, &mut knot), (Kind::Nsd, &mut nsd), (Kind::Bind, &mut bind)] {
-                (explained.put_right)(self, kind, theirs, &ours);
+        let (n_agreeing, n_excused) = self.count(explanations);
+        n_agreeing >= N_AGREEING_MIN || n_agreeing == 1 && n_excused == N_REFERENCES - 1
+    }
+
+    /// How many references give what we give with these explanations.
+    pub fn n_agreeing(&self, explanations: &[&'static Explained]) -> usize {
+        self.count(explanations).0
+    }
+
+    /// How many agree, and how many have no say.
+    fn count(&self, explanations: &[&'static Explained]) -> (usize, usize) {
+        let [ours, knot, nsd, bind] = self.replies.map(|reply| self.essence(reply));
+        let (mut n_agreeing, mut n_excused) = (0, 0);
+        for (kind, mut theirs) in [(Kind::Knot, knot), (Kind::Nsd, nsd), (Kind::Bind, bind)] {
+            for explained in explanations {
+                let was_same = theirs == ours;
+                (explained.put_right)(self, kind, &mut theirs, &ours);
+                // Who agrees needs no excuse.
+                if was_same && theirs == Essence::NoOpinion {
+                    theirs.clone_from(&ours);
+                }
             }
+            n_agreeing += usize::from(theirs == ours);
+            n_excused += usize::from(theirs == Essence::NoOpinion);
         }
-        if knot == nsd || knot == bind {
-            ours == knot
-        } else if nsd == bind {
-            ours == nsd
-        } else {
-            ours == knot || ours == nsd
-        }
+        (n_agreeing, n_excused)
     }
 
     /// Our reply.
@@ -140,7 +165,8 @@ impl Case<'_> {
             (meaning.answer, meaning.authority, meaning.glue) = Default::default();
         }
         // So is how much of everything is sent to those who ask for ANY (RFC 8482).
-        if self.is_any() && message.is_authoritative() && (!meaning.answer.is_empty() || message.is_truncated()) {
+        let is_answered = message.is_authoritative() || self.shape.class() == Some(CLASS_ANY);
+        if self.is_any() && is_answered && (!meaning.answer.is_empty() || message.is_truncated()) {
             meaning.answer = Section::from([((Name::default(), QTYPE_ANY, 1), Default::default())]);
         }
         Essence::Message(Box::new(meaning))
@@ -160,13 +186,73 @@ impl Case<'_> {
         })
     }
 
-    /// Whether the last alias of an answer leads from one zone into another that is served here.
-    pub fn leaves_its_zone(&self, ours: &Meaning) -> bool {
-        let aliases = ours.answer.iter().filter(|((_, rtype, _), _)| *rtype == 5);
+    /// What we give when there is room, as far as that is known.
+    pub fn whole(&self) -> Option<&Message> {
+        self.ours_by_tcp.unwrap_or(self.ours()).message()
+    }
+
+    /// The name asked for and what aliases lead to, in lower case.
+    pub fn names_on_the_way(&self) -> Vec<Name> {
+        let question = self.query.question.iter().map(|question| question.name.folded());
+        let answer = self.whole().map(|message| &message.sections[ANSWER]);
+        let aliases = answer.into_iter().flatten().filter(|((_, rtype, _), _)| *rtype == CNAME);
+        let targets = aliases.flat_map(|(_, alias)| alias.rdatas.iter().filter_map(|rdata| Name::from_wire(rdata)));
+        question.chain(targets).collect()
+    }
+
+    /// How many aliases lead from the name asked for to the last; `None` if there are others beside, or none.
+    pub fn n_links(&self, answer: &Section) -> Option<usize> {
+        let mut name = self.query.question.as_ref()?.name.folded();
+        let mut seen = BTreeSet::new();
+        while let Some(alias) = answer.get(&(name.clone(), CNAME, 1)).filter(|_| seen.insert(name.clone())) {
+            name = alias.rdatas.iter().find_map(|rdata| Name::from_wire(rdata))?;
+        }
+        let n_aliases = answer.keys().filter(|(_, rtype, _)| *rtype == CNAME).count();
+        (seen.len() == n_aliases).then_some(n_aliases)
+    }
+
+    /// The first links of a chain, up to the one made by a DNAME whose target is below itself; `None` if there is none such.
+    pub fn until_endless(&self, answer: &Section) -> Option<Section> {
+        let mut name = self.query.question.as_ref()?.name.folded();
+        let mut first = Section::new();
+        while let Some((key, alias)) = answer.get_key_value(&(name.clone(), CNAME, 1)) {
+            first.insert(key.clone(), alias.clone()).map_or(Some(()), |_| None)?;
+            let dname = answer.iter().find(|((owner, rtype, _), _)| *rtype == DNAME && name.is_below(owner));
+            if let Some((key, dname)) = dname {
+                first.insert(key.clone(), dname.clone());
+                let target = dname.rdatas.iter().find_map(|rdata| Name::from_wire(rdata))?;
+                if target.is_within(&key.0) {
+                    return Some(first);
+                }
+            }
+            name = alias.rdatas.iter().find_map(|rdata| Name::from_wire(rdata))?;
+        }
+        None
+    }
+
+    /// Whether an alias of an answer leads from one zone into another that is served here.
+    pub fn leaves_its_zone(&self, answer: &Section) -> bool {
+        let aliases = answer.iter().filter(|((_, rtype, _), _)| *rtype == CNAME);
         aliases.into_iter().any(|((owner, ..), alias)| {
             let target = alias.rdatas.iter().find_map(|rdata| Name::from_wire(rdata));
             let apex = |name: &Name| self.universe.zone_of(name).map(|zone| &zone.apex);
             target.is_some_and(|target| apex(&target).is_some_and(|zone| Some(zone) != apex(owner)))
+        })
+    }
+
+    /// Whether a DNAME of `answer` makes a name of more than 255 octets of the last name before it.
+    pub fn is_made_too_long(&self, answer: &Section) -> bool {
+        let Some(question) = &self.query.question else { return false };
+        let targets = answer.iter().filter(|((_, rtype, _), _)| *rtype == CNAME).flat_map(|(_, alias)| &alias.rdatas);
+        let names = targets.filter_map(|rdata| Name::from_wire(rdata)).chain([question.name.folded()]);
+        let names: Vec<Name> = names.collect();
+        let dnames = answer.iter().filter(|((_, rtype, _), _)| *rtype == DNAME);
+        dnames.into_iter().any(|((owner, ..), dname)| {
+            let targets = dname.rdatas.iter().filter_map(|rdata| Name::from_wire(rdata));
+            targets.into_iter().any(|target| {
+                let below = names.iter().filter(|name| name.is_below(owner));
+                below.into_iter().any(|name| name.octets() - owner.octets() + target.octets() > OCTETS_MAX)
+            })
         })
     }
 
@@ -186,7 +272,7 @@ impl Case<'_> {
 
     /// Whether everything is asked for.
     pub fn is_any(&self) -> bool {
-        self.query.question.as_ref().is_some_and(|question| question.rtype == QTYPE_ANY)
+        self.shape.rtype() == Some(QTYPE_ANY)
     }
 
     /// What is wrong with our reply even when it is the others' in all that must be there.
@@ -196,7 +282,7 @@ impl Case<'_> {
             Reply::Silence | Reply::Closed => return None,
             Reply::Message(message) => message,
         };
-        if !self.is_tcp && ours.n_octets > self.udp_octets_max() {
+        if !self.is_tcp && ours.n_octets > self.octets_allowed() {
             return Some("is larger than the query allows");
         }
         let others: Vec<&Message> = self.replies[1..].iter().filter_map(|reply| reply.message()).collect();
@@ -224,16 +310,16 @@ impl Case<'_> {
             if !(0..3).all(is_part) {
                 return Some("is truncated within an RRset");
             }
+            if whole.n_octets <= self.octets_allowed() {
+                return Some("is truncated though all of it fits");
+            }
         }
         None
     }
 
-    /// RFC 6891 §6.2.3 and what all four are told.
-    fn udp_octets_max(&self) -> usize {
-        match self.ours().message().and_then(|message| message.opt.as_ref()) {
-            Some(_) => 1232,
-            None => 512,
-        }
+    /// How large a reply by UDP may be: RFC 6891 §6.2.3 and what all four are told.
+    pub fn octets_allowed(&self) -> usize {
+        self.shape.opts.first().map_or(512, |opt| usize::from(opt.octets).clamp(512, 1232))
     }
 
     /// Cases of one kind look alike in this.
@@ -284,7 +370,7 @@ impl Case<'_> {
             for section in &message.sections {
                 names.extend(section.keys().map(|(owner, ..)| owner.clone()));
             }
-            let targets = message.sections[ANSWER].iter().filter(|((_, rtype, _), _)| *rtype == 5);
+            let targets = message.sections[ANSWER].iter().filter(|((_, rtype, _), _)| *rtype == CNAME);
             names.extend(targets.flat_map(|(_, rrset)| rrset.rdatas.iter().filter_map(|rdata| Name::from_wire(rdata))));
         }
         let apexes: BTreeSet<Name> =
@@ -335,26 +421,6 @@ impl Case<'_> {
         }
         text
     }
-}
-
-/// Addresses that a delegation cannot do without: those of servers at or below the cut (RFC 9471 §3.1).
-pub fn glue(message: &Message) -> Section {
-    let mut glue = Section::new();
-    for ((cut, rtype, _), servers) in &message.sections[AUTHORITY] {
-        if *rtype != 2 {
-            continue;
-        }
-        for server in
-            servers.rdatas.iter().filter_map(|rdata| Name::from_wire(rdata)).filter(|server| server.is_within(cut))
-        {
-            for (key, rrset) in &message.sections[ADDITIONAL] {
-                if key.0 == server && TYPES_OF_ADDRESSES.contains(&key.1) {
-                    glue.insert(key.clone(), rrset.clone());
-                }
-            }
-        }
-    }
-    glue
 }
 
 fn shorten(text: &str, n_lines: usize) -> String {

@@ -5,11 +5,10 @@ use fastrand::Rng;
 use crate::{
     name::Name,
     queries::{Draft, Edns, Query, Question, option},
-    zones::pick,
 };
 
-/// A random packet made from a good one.
-pub fn generate(rng: &mut Rng, draft: &Draft, is_for_tcp: bool) -> Query {
+/// A packet made from a good one, at random or, by turns, of those of the table.
+pub fn generate(rng: &mut Rng, draft: &Draft, is_for_tcp: bool, turn: usize) -> Query {
     let mut packet = draft.packet();
     let shown = match rng.usize(..8) {
         0 => {
@@ -39,7 +38,7 @@ pub fn generate(rng: &mut Rng, draft: &Draft, is_for_tcp: bool) -> Query {
         }
         _ => {
             let all = table(draft);
-            let (what, octets) = pick(rng, &all);
+            let (what, octets) = all[turn % all.len()].clone();
             packet = octets;
             format!("{what}: {draft}")
         }
@@ -87,6 +86,7 @@ fn table(draft: &Draft) -> Vec<(String, Vec<u8>)> {
     let mut add = |what: &str, packet: Vec<u8>| all.push((what.to_owned(), packet));
 
     add("no question", message([0, 0, 0, 0], &[]));
+    add("two questions, OPT", message([2, 0, 0, 1], &[&question, &other, &opt]));
     add("no question, OPT", message([0, 0, 0, 1], &[&opt]));
     add("two questions", message([2, 0, 0, 0], &[&question, &other]));
     add("two questions alike", message([2, 0, 0, 0], &[&question, &question]));
@@ -149,6 +149,9 @@ fn table(draft: &Draft) -> Vec<(String, Vec<u8>)> {
         add(&format!("ECS: {what}"), with_options(&option(8, data)));
     }
     add("ECS twice", with_options(&option(8, &[0, 1, 24, 0, 192, 0, 2]).repeat(2)));
+    for n_octets in [0, 1, 7, 9, 15, 41] {
+        add(&format!("COOKIE of {n_octets} octets"), with_options(&option(10, &vec![7; n_octets])));
+    }
     for opcode in 1..16u16 {
         let mut packet = draft.packet();
         packet[2..4].copy_from_slice(&(opcode << 11).to_be_bytes());

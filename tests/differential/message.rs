@@ -68,10 +68,14 @@ pub struct Opt {
     pub ecs: Option<Vec<u8>>,
 }
 
+/// QR.
+pub const QR: u16 = 0x8000;
 /// AA.
 pub const AA: u16 = 0x0400;
 /// TC.
 pub const TC: u16 = 0x0200;
+/// Types that glue has.
+pub const TYPES_OF_ADDRESSES: [u16; 2] = [1, 28];
 /// Answer section.
 pub const ANSWER: usize = 0;
 /// Authority section.
@@ -109,6 +113,26 @@ impl Message {
     }
 }
 
+/// Addresses that a delegation cannot do without: those of servers at or below the cut (RFC 9471 §3.1).
+pub fn glue(message: &Message) -> Section {
+    let mut glue = Section::new();
+    for ((cut, rtype, _), servers) in &message.sections[AUTHORITY] {
+        if *rtype != 2 {
+            continue;
+        }
+        for server in
+            servers.rdatas.iter().filter_map(|rdata| Name::from_wire(rdata)).filter(|server| server.is_within(cut))
+        {
+            for (key, rrset) in &message.sections[ADDITIONAL] {
+                if key.0 == server && TYPES_OF_ADDRESSES.contains(&key.1) {
+                    glue.insert(key.clone(), rrset.clone());
+                }
+            }
+        }
+    }
+    glue
+}
+
 struct Reader<'w> {
     wire: &'w [u8],
     at: usize,
@@ -119,7 +143,7 @@ impl Reader<'_> {
         self.u16()?;
         let flags = self.u16()?;
         let counts = [self.u16()?, self.u16()?, self.u16()?, self.u16()?];
-        if flags & 0x8000 == 0 {
+        if flags & QR == 0 {
             return Err("QR is 0");
         }
         let question_at = self.at;

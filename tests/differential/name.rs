@@ -36,6 +36,11 @@ impl Name {
         self.0.len() > ancestor.0.len() && self.is_within(ancestor)
     }
 
+    /// Whether the first label is `*`.
+    pub fn is_wildcard(&self) -> bool {
+        self.0.first().is_some_and(|label| label == b"*")
+    }
+
     /// Octets of the wire form.
     pub fn octets(&self) -> usize {
         1 + self.0.iter().map(|label| 1 + label.len()).sum::<usize>()

@@ -8,7 +8,7 @@ use crate::{
     malformed,
     message::{type_number, type_text},
     name::{Name, OCTETS_MAX},
-    zones::{Universe, Zone, pick, some_label},
+    zones::{HUGE_LABEL, Universe, Zone, pick, some_label},
 };
 
 /// A packet to ask all servers with.
@@ -62,12 +62,17 @@ pub struct Edns {
 
 /// RD.
 pub const RD: u16 = 0x0100;
+/// CD.
+pub const CD: u16 = 0x0010;
 /// DO.
 pub const DO: u16 = 0x8000;
 
+const MX: u16 = 15;
+/// One query in so many is for the large RRset.
+const HUGE_EVERY: usize = 500;
 /// Types that no zone here has, or that mean something special in a question.
-const ABSENT_TYPES: [u16; 23] =
-    [3, 10, 24, 25, 30, 41, 46, 47, 48, 50, 51, 59, 60, 62, 103, 128, 249, 251, 252, 253, 254, 65281, 65535];
+const ABSENT_TYPES: [u16; 25] =
+    [0, 3, 10, 24, 25, 30, 41, 46, 47, 48, 50, 51, 59, 60, 62, 103, 128, 249, 250, 251, 252, 253, 254, 65281, 65535];
 
 impl Query {
     /// Makes `n_queries`; nine in ten are well formed.
@@ -79,10 +84,13 @@ impl Query {
                 let is_for_tcp = rng.usize(..4) == 0;
                 if index % 10 == 0 {
                     draft.question.class = 1;
-                    malformed::generate(rng, &draft, is_for_tcp)
-                } else {
-                    draft.query()
+                    return malformed::generate(rng, &draft, is_for_tcp, index / 10);
                 }
+                if index % HUGE_EVERY == 1 {
+                    let name = universe.zones[0].apex.child(HUGE_LABEL);
+                    draft.question = Question { name, rtype: MX, class: 1 };
+                }
+                draft.query()
             })
             .collect();
         number(&mut queries);
@@ -112,8 +120,10 @@ impl Draft {
     /// A query that RFC 1035 and RFC 6891 allow, however odd.
     pub fn generate(rng: &mut Rng, universe: &Universe) -> Self {
         let zone = &universe.zones[rng.usize(..universe.zones.len())];
-        let name = some_qname(rng, universe, zone);
-        let rtype = some_qtype(rng, zone);
+        let (name, rtype) = match rng.usize(..10) {
+            0..=2 => some_records(rng, zone),
+            _ => (some_qname(rng, universe, zone), some_qtype(rng, zone)),
+        };
         let class = if rng.usize(..25) == 0 { pick(rng, &[0, 2, 3, 4, 254, 255, 255, 65535]) } else { 1 };
         let flags =
             if rng.usize(..3) == 0 { pick(rng, &[RD, RD, 0x10, 0x20, 0x30, 0x40, 0x80, 0x0400, 0x0200]) } else { 0 };
@@ -175,11 +185,13 @@ impl Edns {
     fn generate(rng: &mut Rng) -> Self {
         let mut options = Vec::new();
         for _ in 0..pick(rng, &[0, 0, 0, 1, 1, 2]) {
-            let option = match rng.usize(..4) {
+            let option = match rng.usize(..6) {
                 0 => (3, Vec::new()),
                 1 => (8, some_subnet(rng)),
                 2 => (65001 + rng.u16(..4), (0..rng.usize(..20)).map(|_| rng.u8(..)).collect()),
-                _ => (pick(rng, &[5, 6, 7, 65005]), Vec::new()),
+                3 => (10, (0..pick(rng, &[8, 8, 16, 24, 40])).map(|_| rng.u8(..)).collect()),
+                4 => (12, vec![0; rng.usize(..40)]),
+                _ => (pick(rng, &[5, 6, 7, 9, 11, 65005]), Vec::new()),
             };
             if options.iter().all(|(code, _)| *code != option.0) {
                 options.push(option);
@@ -226,6 +238,13 @@ fn some_subnet(rng: &mut Rng) -> Vec<u8> {
         *last &= 0xff << (8 - source % 8);
     }
     [&[0, family, source, 0], &address[..]].concat()
+}
+
+/// Records that are there.
+fn some_records(rng: &mut Rng, zone: &Zone) -> (Name, u16) {
+    let keys: Vec<&(Name, &str)> = zone.rrsets.keys().collect();
+    let (owner, rtype) = pick(rng, &keys);
+    (owner.clone(), type_number(rtype))
 }
 
 fn some_qname(rng: &mut Rng, universe: &Universe, zone: &Zone) -> Name {

@@ -223,7 +223,7 @@ fn configuration(kind: Kind, folder: &Path, address: SocketAddr, zones: &[Zone])
     match kind {
         Kind::Fingerpost => format!(
             "version = 1\n\
-             [dns]\nlisten = [\"{address}\"]\nzones = \"../zones\"\nnsid = \"{IDENTITY}\"\nversion = \"{IDENTITY}\"\n\
+             [dns]\nlisten = [\"{address}\"]\nzones = \"../zones\"\ncookies = false\nnsid = \"{IDENTITY}\"\nversion = \"{IDENTITY}\"\n\
              [control]\nsocket = \"{folder}/control.sock\"\nlisten = \"127.0.0.1:0\"\n\
              [state]\ndir = \"{folder}/state\"\n"
         ),
@@ -261,7 +261,7 @@ fn configuration(kind: Kind, folder: &Path, address: SocketAddr, zones: &[Zone])
             let mut text = format!(
                 "options {{\n  directory \"{folder}\";\n  listen-on port {port} {{ 127.0.0.1; }};\n  listen-on-v6 {{ none; }};\n  pid-file none;\n  \
                  recursion no;\n  allow-query {{ any; }};\n  allow-transfer {{ none; }};\n  notify no;\n  dnssec-validation no;\n  \
-                 empty-zones-enable no;\n  minimal-responses no-auth;\n  minimal-any no;\n  answer-cookie no;\n  max-udp-size 1232;\n  \
+                 empty-zones-enable no;\n  minimal-responses no-auth;\n  minimal-any no;\n  zero-no-soa-ttl no;\n  max-records-per-type 0;\n  answer-cookie no;\n  max-udp-size 1232;\n  \
                  edns-udp-size 1232;\n  version \"{IDENTITY}\";\n  server-id \"{IDENTITY}\";\n  check-names primary ignore;\n  \
                  check-integrity no;\n  check-mx ignore;\n  check-mx-cname ignore;\n  check-srv-cname ignore;\n  check-sibling no;\n  check-spf ignore;\n  \
                  check-dup-records ignore;\n  check-wildcard no;\n  tcp-clients 500;\n  masterfile-format text;\n  stale-answer-enable no;\n  querylog no;\n}};\n\

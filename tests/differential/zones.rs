@@ -7,14 +7,17 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use fastrand::Rng;
 
 use crate::{
-    message::{self, RrsetKey, type_number},
+    message::{self, RrsetKey, type_number, type_text},
     name::{Name, OCTETS_MAX},
+    standing::Names,
 };
 
 /// Zones that are served together.
 pub struct Universe {
     /// Every zone; a child stands after its parent.
     pub zones: Vec<Zone>,
+    /// Their names, in the same order.
+    names: Vec<Names>,
 }
 
 /// One zone.
@@ -33,6 +36,8 @@ pub struct Rrset {
 
 /// Labels of which nearly all names are made.
 const LABELS: [&[u8]; 6] = [b"a", b"b", b"c", b"d", b"*", b"_x"];
+/// The first zone has a large RRset there.
+pub const HUGE_LABEL: &[u8] = b"huge";
 /// Labels that are legal and rare.
 const ODD_LABELS: [&[u8]; 12] = [
     b"\0",
@@ -96,6 +101,9 @@ impl Universe {
             let near = &apexes[index / 8 * 8..(index / 8 * 8 + 8).min(n_parents)];
             let mut parent = Draft { apex: apex.clone(), elsewhere: near, rrsets: BTreeMap::new(), owners: Vec::new() };
             parent.fill(rng);
+            if index == 0 {
+                parent.add_huge(rng);
+            }
             let child = rng.bool().then(|| parent.add_child(rng)).flatten();
             parent.prune();
             let parent = Zone { apex: parent.apex, rrsets: parent.rrsets };
@@ -114,15 +122,27 @@ impl Universe {
         for zone in &mut zones {
             zone.rrsets.retain(|(owner, _), _| !dnames.iter().any(|dname| owner.folded().is_below(dname)));
         }
-        Self { zones }
+        let names = zones.iter().map(Names::of).collect();
+        Self { zones, names }
     }
 
     /// Whether there are records of this owner, in lower case, and type in any zone.
     pub fn has_rrset(&self, owner: &Name, rtype: u16) -> bool {
-        let zones = self.zones.iter().filter(|zone| owner.is_within(&zone.apex));
-        zones
-            .flat_map(|zone| zone.rrsets.keys())
-            .any(|(other, other_type)| type_number(other_type) == rtype && other.folded() == *owner)
+        self.names.iter().any(|names| names.has(owner, &type_text(rtype)))
+    }
+
+    /// Whether `name`, or a name between it and its zone's apex, exists in another zone only.
+    pub fn has_foreign_ancestor(&self, name: &Name) -> bool {
+        let Some((zone, own)) = self.zone_and_names_of(name) else { return false };
+        let mut ancestor = name.folded();
+        while ancestor.is_below(&zone.apex) {
+            let exists = |names: &Names| names.exists(&ancestor) || names.apex().is_within(&ancestor);
+            if !own.exists(&ancestor) && self.names.iter().any(exists) {
+                return true;
+            }
+            ancestor = ancestor.parent();
+        }
+        false
     }
 
     /// Whether some zone has exactly these records, as far as their number and TTL say, at the owner or at a wildcard that stands for it.
@@ -139,8 +159,14 @@ impl Universe {
 
     /// The zone that `name` is closest within.
     pub fn zone_of(&self, name: &Name) -> Option<&Zone> {
+        self.zone_and_names_of(name).map(|(zone, _)| zone)
+    }
+
+    /// The same, and its names.
+    pub fn zone_and_names_of(&self, name: &Name) -> Option<(&Zone, &Names)> {
         let name = name.folded();
-        self.zones.iter().filter(|zone| name.is_within(&zone.apex)).max_by_key(|zone| zone.apex.0.len())
+        let around = self.zones.iter().zip(&self.names).filter(|(zone, _)| name.is_within(&zone.apex));
+        around.max_by_key(|(zone, _)| zone.apex.0.len())
     }
 }
 
@@ -235,6 +261,9 @@ impl Draft<'_> {
         }
         if rng.usize(..6) == 0 {
             self.add_long_names(rng);
+        }
+        if rng.usize(..4) == 0 {
+            self.add_chain(rng);
         }
     }
 
@@ -361,6 +390,30 @@ impl Draft<'_> {
                     self.add_addresses(rng, &server);
                 }
             }
+        }
+    }
+
+    /// Aliases that lead to one another, and DNAMEs.
+    fn add_chain(&mut self, rng: &mut Rng) {
+        let n_links = rng.usize(2..7);
+        for (prefix, rtype) in [("cname", "CNAME"), ("dname", "DNAME")] {
+            for index in 0..n_links {
+                let owner = self.apex.child(format!("{prefix}{index}").as_bytes());
+                let next = self.apex.child(format!("{prefix}{}", index + 1).as_bytes());
+                let target = if index + 1 < n_links { next } else { self.some_target(rng) };
+                self.set_any_ttl(rng, &owner, rtype, vec![target.to_string()]);
+            }
+        }
+    }
+
+    /// Records whose names stand farther behind in a message than compression can point at.
+    fn add_huge(&mut self, rng: &mut Rng) {
+        let owner = self.apex.child(HUGE_LABEL);
+        let servers: Vec<Name> = (0..900).map(|index| owner.child(format!("m{index}").as_bytes())).collect();
+        let rdatas = servers.iter().map(|server| format!("{} {server}", rng.u16(..))).collect();
+        self.set_any_ttl(rng, &owner, "MX", rdatas);
+        for server in &servers {
+            self.add(rng, server, "A");
         }
     }
 

@@ -94,11 +94,13 @@ fn leaf(index: usize) -> BoxedStrategy<String> {
         maybe("min_healthy", one_of(&["\"0%\"", "\"50%\"", "\"100%\""])),
         maybe("on_all_down", one_of(&["\"all\"", "\"none\"", "\"servfail\""])),
         maybe("affinity_prefix", one_of(&["{ v4 = 32 }", "{ v4 = 1, v6 = 128 }", "{}"])),
+        maybe("max_leave", one_of(&["\"1%\"", "\"30%\"", "\"100%\""])),
+        maybe("min_ttl", one_of(&["\"1s\"", "\"1h\""])),
     );
     let realservers = (1usize..5).prop_flat_map(|n| (0..n).map(realserver).collect::<Vec<_>>());
     (keys, realservers)
-        .prop_map(move |((a, b, c, d, e, f), realservers)| {
-            format!("[pools.p{index}]\n{a}{b}{c}{d}{e}{f}realservers = [\n{}]\n", realservers.concat())
+        .prop_map(move |((a, b, c, d, e, f, g, h), realservers)| {
+            format!("[pools.p{index}]\n{a}{b}{c}{d}{e}{f}{g}{h}realservers = [\n{}]\n", realservers.concat())
         })
         .boxed()
 }
@@ -160,16 +162,17 @@ fn valid() -> BoxedStrategy<String> {
         maybe("scheduler", one_of(&["\"wrr\"", "\"source-hash\""])),
         maybe("connect_timeout", one_of(&["\"1s\""])),
         maybe("max_connections", number(1..=9)),
+        maybe("freeze_above", one_of(&["\"off\"", "\"1%\"", "\"100%\""])),
     );
     let tables = (check_table(0), check_table(1), leaf(0), leaf(1), geo_pool());
     (dns, redirect, rest, tables)
         .prop_map(|(dns, redirect, rest, (c0, c1, p0, p1, geo))| {
             let dns = format!("[dns]\n{}{}{}{}{}{}", dns.0, dns.1, dns.2, dns.3, dns.4, dns.5);
             let redirect = format!("[redirect]\n{}{}{}{}", redirect.0, redirect.1, redirect.2, redirect.3);
-            let (control, user, drain, scheduler, connect, most) = rest;
+            let (control, user, drain, scheduler, connect, most, guards) = rest;
             format!(
-                "version = 1\n{dns}{redirect}[control]\n{control}[process]\n{user}{drain}{c0}{c1}{geo}{p0}{p1}\
-                 [pools.all]\nmembers = [\"geo\", \"p1\"]\n\
+                "version = 1\n{dns}{redirect}[control]\n{control}[process]\n{user}{drain}[guards]\n{guards}{c0}{c1}{geo}{p0}{p1}\
+                 [pools.all]\nmembers = [\"geo\", \"p1\"]\nmin_ttl = \"2s\"\n\
                  [listeners.l]\nbind = \"127.0.0.1:81\"\npool = \"p0\"\n{scheduler}{connect}{most}\
                  [listeners.m]\nbind = \"[::1]:81\"\npool = \"all\"\n"
             )

@@ -53,7 +53,6 @@ send = "PING"
 [pools.web]
 policy = "nearest"
 check = "b"
-min_ttl = "5s"
 realservers = [{ name = "a", address = "192.0.2.1", port = 80, location = "52.4,4.9" }]
 [listeners.a]
 bind = "192.0.2.1:80"
@@ -86,52 +85,45 @@ error: `policy = "nearest"` is not supported yet: it comes with a later version
   |          ^^^^^^^^^
 hint: supported: `wrr`, `random`, `source-hash`, `failover`, `geo`
 
-error: `min_ttl` is not supported yet: a TTL that follows certainty comes with a later version
-  --> fingerpost.toml:11:1
-   |
-11 | min_ttl = "5s"
-   | ^^^^^^^
-hint: remove it
-
 error: `location` is not supported yet: policy nearest comes with a later version
-  --> fingerpost.toml:12:64
+  --> fingerpost.toml:11:64
    |
-12 | realservers = [{ name = "a", address = "192.0.2.1", port = 80, location = "52.4,4.9" }]
+11 | realservers = [{ name = "a", address = "192.0.2.1", port = 80, location = "52.4,4.9" }]
    |                                                                ^^^^^^^^
 hint: remove it
 
 error: `protocol = "udp"` is not supported yet: it comes with a later version
-  --> fingerpost.toml:15:12
+  --> fingerpost.toml:14:12
    |
-15 | protocol = "udp"
+14 | protocol = "udp"
    |            ^^^^^
 hint: supported: `tcp`
 
 error: `scheduler = "least-connections"` is not supported yet: it comes with a later version
-  --> fingerpost.toml:17:13
+  --> fingerpost.toml:16:13
    |
-17 | scheduler = "least-connections"
+16 | scheduler = "least-connections"
    |             ^^^^^^^^^^^^^^^^^^^
 hint: supported: `wrr`, `source-hash`
 
 error: `proxy_protocol = "v2"` is not supported yet: it comes with a later version
-  --> fingerpost.toml:18:18
+  --> fingerpost.toml:17:18
    |
-18 | proxy_protocol = "v2"
+17 | proxy_protocol = "v2"
    |                  ^^^^
 hint: supported: `off`
 
 error: `forward = "nat"` is not supported yet: forwarding in the kernel comes with a later version
-  --> fingerpost.toml:19:11
+  --> fingerpost.toml:18:11
    |
-19 | forward = "nat"
+18 | forward = "nat"
    |           ^^^^^
 hint: write `proxy`, or remove the line: it carries clients of either address family to realservers of either
 
 error: `sni` is not supported yet: routing by SNI comes with a later version
-  --> fingerpost.toml:20:1
+  --> fingerpost.toml:19:1
    |
-20 | sni = ["example.org"]
+19 | sni = ["example.org"]
    | ^^^
 hint: remove it
 "#,
@@ -815,7 +807,7 @@ error: unknown key `colour` in this pool
   |
 2 | colour = "red"
   | ^^^^^^
-hint: known here: `policy`, `realservers`, `members`, `check`, `answers`, `min_healthy`, `on_all_down`, `affinity_prefix`, `geo`, `nets`, `capacity`
+hint: known here: `policy`, `realservers`, `members`, `check`, `answers`, `min_healthy`, `on_all_down`, `affinity_prefix`, `geo`, `nets`, `min_ttl`, `max_leave`, `capacity`
 "#,
     );
 }
@@ -944,6 +936,53 @@ error: unknown key `primary` in this secondary zone
 13 | primary = "192.0.2.3"
    | ^^^^^^^
 hint: did you mean `primaries`?
+"#,
+    );
+}
+
+#[test]
+fn guards_that_make_no_sense() {
+    check(
+        r#"
+version = 1
+[guards]
+freeze_above = "0%"
+[pools.a]
+max_leave = "0%"
+min_ttl = "1500ms"
+realservers = [{ name = "a", address = "192.0.2.1" }]
+[pools.all]
+members = ["a"]
+max_leave = "30%"
+"#,
+        r#"
+error: a percentage is expected here, from `"1%"` to `"100%"`
+ --> fingerpost.toml:3:16
+  |
+3 | freeze_above = "0%"
+  |                ^^^^
+hint: such as `"50%"`
+
+error: a percentage is expected here, from `"1%"` to `"100%"`
+ --> fingerpost.toml:5:13
+  |
+5 | max_leave = "0%"
+  |             ^^^^
+hint: such as `"50%"`
+
+error: a TTL is a number of whole seconds, at least one
+ --> fingerpost.toml:6:11
+  |
+6 | min_ttl = "1500ms"
+  |           ^^^^^^^^
+hint: such as `"10s"`
+
+error: `max_leave` belongs to a pool of realservers
+  --> fingerpost.toml:10:13
+   |
+10 | max_leave = "30%"
+   |             ^^^^^
+hint: set it in each of the pools that this one leads to
 "#,
     );
 }

@@ -13,8 +13,9 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::{
     super::{
         Counters,
+        conversation::converse,
         encode::Transport,
-        tcp::{End, Server, converse, serve_connections},
+        tcp::{End, Server, serve_connections},
     },
     GOODBYE, HANDSHAKE_TIMEOUT, Identity,
 };

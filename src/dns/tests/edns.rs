@@ -111,6 +111,18 @@ fn rfc6891_opt_is_there_if_and_only_if_it_was_in_the_query_and_do_is_copied() {
 }
 
 #[test]
+fn rfc6891_6_1_1_errors_have_opt_too_whatever_else_is_wrong() {
+    let snapshot = snapshot(CONFIG, &[ZONE]);
+    let www = &Asked::new("www.example.org A").wire[12..];
+    for (opcode, n_questions, rcode) in [(0, 0, "FORMERR"), (0, 2, "FORMERR"), (2, 0, "NOTIMP"), (4, 2, "FORMERR")] {
+        let mut asked = raw([opcode << 3, 0, 0, n_questions, 0, 0, 0, 0, 0, 0], &www.repeat(usize::from(n_questions)));
+        add_opt(&mut asked.wire, 1232, [0, 0, 0x80, 0], b"");
+        let response = show(&exchange(&snapshot, &asked).expect("response"));
+        assert!(response.starts_with(rcode) && response.ends_with("edns: 0 1232 do"), "{response}");
+    }
+}
+
+#[test]
 fn rfc6891_unknown_version_is_badvers_without_an_answer() {
     let mut asked = Asked::new("www.example.org A");
     add_opt(&mut asked.wire, 1232, [0, 1, 0x80, 0], b"\x00\x01");

@@ -143,6 +143,19 @@ fn client_subnet_and_its_scope_survive() {
 }
 
 #[test]
+fn zone_is_transferred_over_tls_but_not_over_the_others() {
+    let head = HEAD.replace("[redirect]", "allow_transfer = [\"127.0.0.0/8\"]\n[redirect]");
+    let site = Site::new(&format!("{head}{ENCRYPTED}{POOLS}"), ZONE);
+    let _authority = Authority::new(&site);
+    let server = site.start();
+    let axfr = |transport| kdig(&server, transport, "ns1.example.org", "example.org AXFR");
+    let shown = axfr(("dns-tls", "+tls"));
+    assert!(shown.contains("static.example.org.") && shown.contains("192.0.2.7"), "{shown}");
+    assert!(!axfr(("dns-quic", "+quic")).contains("static.example.org."));
+    assert_eq!(server.metric("fingerpost_dns_transfers_total{outcome=\"done\"}"), Some(1.0));
+}
+
+#[test]
 fn curl_resolves_over_https() {
     let (site, _authority) = site();
     // The zone's `ns1` is 127.0.0.1, and the server itself answers HTTP there.

@@ -3,6 +3,7 @@
 //! Every port is 0, or stands on a loopback address that no other test has; ports are learnt from `fingerpost status`. Nothing waits by
 //! sleeping: what takes time is asked for again and again until a deadline.
 
+mod clients;
 mod control;
 mod demo;
 mod dns;

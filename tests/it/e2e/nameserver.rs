@@ -175,7 +175,7 @@ impl Nameserver {
                 other.ip()
             ),
             Role::Primary(other) => format!(
-                "type primary; notify explicit; also-notify port {} {{ {} key {name}; }}; allow-transfer {{ key {name}; }}; \
+                "type primary; ixfr-from-differences yes; notify explicit; also-notify port {} {{ {} key {name}; }}; allow-transfer {{ key {name}; }}; \
                  notify-source {ip};",
                 other.port(),
                 other.ip()

@@ -16,7 +16,7 @@ use fingerpost::{
     select::{Client, Turn, Via, select},
     snapshot::{Members, Policy, Pool, Realserver, Realservers, Snapshot},
     state::{Event, Happening, Override, State, Wish, saved::Saved},
-    types::{Admin, Family, Force, Health, PoolId},
+    types::{Admin, Family, Force, PoolId},
     zone::{Zone, rtype},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -129,6 +129,9 @@ impl Simulation {
             86..92 => self.reload(),
             92..96 => self.load_zone(),
             96..98 => self.remove_zone(),
+            98 => {
+                self.apply(Event::Thaw);
+            }
             _ => self.restart(),
         }
         self.look();
@@ -466,8 +469,7 @@ fn is_whole(snapshot: &Snapshot, config: &Config) {
                     assert_eq!(view.cumulative_weights.len(), view.candidates.len());
                     assert_eq!(view.sequence.round() == 0, view.candidates.is_empty());
                 }
-                let is_anybody_up =
-                    realservers.all.iter().any(|one| one.admin == Admin::Ready && one.health(None) != Health::Down);
+                let is_anybody_up = realservers.all.iter().any(|one| one.is_eligible(None));
                 assert_eq!(realservers.view(None).is_degraded, !is_anybody_up, "{}", pool.name);
                 assert!(realservers.is_failed || is_anybody_up, "{}", pool.name);
             }

@@ -37,6 +37,7 @@ pub(super) fn config_text(rng: &mut Rng) -> String {
         rng.u32(1..4),
         rng.u32(1..4)
     );
+    text += &format!("[guards]\nfreeze_above = {:?}\n", one(rng, &["off", "off", "30%", "80%"]));
     for (octet, name) in (1..).zip(LEAVES) {
         text += &leaf(rng, name, octet);
     }
@@ -53,6 +54,9 @@ pub(super) fn config_text(rng: &mut Rng) -> String {
     }
     if rng.bool() {
         text += &format!("on_all_down = {:?}\n", one(rng, &ON_ALL_DOWN));
+    }
+    if rng.bool() {
+        text += &format!("min_ttl = \"{}s\"\n", rng.u8(1..40));
     }
     for (name, below) in [("places", &LEAVES[..]), ("top", &["places", "order", "a"][..])] {
         let default = format!("{:?}", one(rng, below));
@@ -96,6 +100,12 @@ fn leaf(rng: &mut Rng, name: &str, octet: u8) -> String {
         rng.u8(8..=32),
         rng.u8(20..=100),
     );
+    if rng.bool() {
+        text += &format!("min_ttl = \"{}s\"\n", rng.u8(1..40));
+    }
+    if once_in(rng, 3) {
+        text += &format!("max_leave = {:?}\n", one(rng, &["20%", "50%"]));
+    }
     if !once_in(rng, 5) {
         text += "check = \"c\"\n";
     }
