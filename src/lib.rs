@@ -8,8 +8,9 @@
 //! 3. state: [`state`], the one mutable truth, makes [`snapshot`], the immutable view that everybody reads
 //! 4. decision: [`select`], who serves a client, best first; one small file a policy, and `explain`
 //! 5. meaning: [`dns::answer`](dns), `redirect::decision`, `l4::attempts`: what a query, a request, a connection gets
-//! 6. shells: `dns::{udp, tcp, encrypted}`, `redirect::serve`, `l4::{tcp, pump}`, [`control`] (socket, metrics, dashboard), `health::scheduler`
-//! 7. assembly: [`runtime`] (bind, run, reload, drain), then [`cli`]
+//! 6. rehearsal: [`plan`], what a change would do to clients before it is in force
+//! 7. shells: `dns::{udp, tcp, encrypted}`, `redirect::serve`, `l4::{tcp, pump}`, [`control`] (socket, metrics, dashboard), `health::scheduler`
+//! 8. assembly: [`runtime`] (bind, run, reload, drain), then [`cli`]
 //!
 //! The way of a query: `dns::udp` takes the current snapshot → `dns::respond` = `query` (bytes → question) → `answer` (→ `select` where the
 //! name is a POOL) → `encode` (→ bytes). Redirect and L4 are the same with other ends: request or connection → `select` → go there.
@@ -37,6 +38,7 @@ pub mod health;
 pub mod l4;
 pub mod name;
 pub mod observe;
+pub mod plan;
 pub mod protect;
 pub mod redirect;
 pub mod runtime;

@@ -229,6 +229,19 @@ pub enum Policy {
     Nearest(Arc<Orders>),
 }
 
+impl Policy {
+    /// As operators write it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Wrr => "wrr",
+            Self::Random => "random",
+            Self::SourceHash(_) => "source-hash",
+            Self::Failover => "failover",
+            Self::Nearest(_) => "nearest",
+        }
+    }
+}
+
 /// The candidates for one kind of question.
 #[derive(Debug, Default)]
 pub struct View {
@@ -273,6 +286,8 @@ pub struct Realserver {
     pub is_held_v6: bool,
     /// What an operator has set.
     pub admin: Admin,
+    /// Whether its health is an operator's word, whatever probes say.
+    pub is_forced: bool,
     /// Why it is down or not ready, for explanations: the probe's error, the operator's words.
     pub why: Option<Arc<str>>,
 }

@@ -8,6 +8,9 @@ mod guard;
 mod health;
 #[cfg(test)]
 mod health_tests;
+mod operate;
+mod overrides;
+pub mod pattern;
 pub mod place;
 pub mod saved;
 #[cfg(test)]
@@ -21,12 +24,18 @@ use std::{
 
 use jiff::Timestamp;
 
-pub use self::build::PoolParts;
-use self::guard::{Freeze, Leaving};
+pub use self::{
+    build::PoolParts,
+    overrides::{Effective, Override, Overrides, Subject, Wish},
+};
+use self::{
+    guard::{Freeze, Leaving},
+    pattern::Pattern,
+};
 pub use crate::types::RealserverName;
 use crate::{
     config::{self, Config, Members, PoolIndex},
-    diagnostic::{Diagnostic, Diagnostics, Severity},
+    diagnostic::{Diagnostics, Severity},
     geo::Geo,
     health::{Checked, ConnectFailure, Outcome, Target, calculate},
     name::Name,
@@ -57,8 +66,8 @@ pub enum Event {
     CertificateSeen(Target, Timestamp),
     /// Somebody else could not connect to a realserver.
     ConnectFailed(ConnectFailure),
-    /// An operator spoke.
-    AdminSet(RealserverName, Override),
+    /// An operator spoke, of everybody whom the pattern means.
+    OperatorSet(Pattern, Override),
     /// An operator ends a freeze: what the probes say is so.
     Thaw,
     /// Time has passed: overrides may have run out, and those who are held may go.
@@ -92,8 +101,12 @@ pub enum Happening {
     },
     /// The certificate that a target shows ends soon, or has ended.
     CertificateEnding(Target, Timestamp),
+    /// Operators have forced the health of these, so that the change just told is not seen in any answer.
+    HealthMasked(Vec<RealserverName>),
+    /// What an operator has set, or taken back, and who that was.
+    OverrideSet(Subject, Override),
     /// What an operator had set ran out.
-    OverrideEnded(RealserverName, Override),
+    OverrideEnded(Subject, Override),
     /// A pool has nobody eligible now, or has somebody again.
     PoolChanged {
         /// The pool's name.
@@ -141,21 +154,6 @@ struct Behind {
     named: Timestamp,
 }
 
-/// What an operator has set, by whom, why and for how long.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Override {
-    /// What; `Ready` takes an override back.
-    pub admin: Admin,
-    /// When it ends by itself.
-    pub until: Option<Timestamp>,
-    /// The operator's words.
-    pub reason: Option<Arc<str>>,
-    /// Who.
-    pub by: Box<str>,
-    /// When it was set.
-    pub since: Timestamp,
-}
-
 /// A zone in service, and one that waits for its pools.
 #[derive(Debug, Default)]
 struct Loaded {
@@ -175,7 +173,7 @@ pub struct State {
     checked: HashMap<Target, Checked>,
     /// Health from before a restart or from under another check, taken up when targets are indexed.
     restored: HashMap<saved::TargetKey, Checked>,
-    overrides: BTreeMap<RealserverName, Override>,
+    overrides: Overrides,
     /// What of a pool does not follow from health, by index into the snapshot's pools.
     parts: Vec<PoolParts>,
     /// Has every target there is.
@@ -253,7 +251,7 @@ impl State {
             Event::Probed(target, outcome) => Ok(self.probed(target, &outcome)),
             Event::CertificateSeen(target, ends) => Ok(self.certificate_seen(target, ends)),
             Event::ConnectFailed(failure) => Ok(self.connect_failed(&failure)),
-            Event::AdminSet(name, new) => self.set_admin(name, new),
+            Event::OperatorSet(pattern, new) => self.set_override(&pattern, new),
             Event::Thaw => {
                 let step = self.freeze.thaw();
                 Ok(self.follow_freeze(step))
@@ -330,9 +328,9 @@ impl State {
         current.chain(self.zones.values().filter_map(|loaded| loaded.pending.as_ref()).map(|zone| (zone, true)))
     }
 
-    /// The override of a realserver, if there is one.
-    pub fn override_of(&self, name: &RealserverName) -> Option<&Override> {
-        self.overrides.get(name)
+    /// What operators have set.
+    pub fn overrides(&self) -> &Overrides {
+        &self.overrides
     }
 
     /// How a target's health came about.
@@ -546,13 +544,13 @@ impl State {
         check: Option<&Arc<config::Check>>,
         realserver: &config::Realserver,
     ) -> crate::snapshot::Realserver {
-        let name = || RealserverName { pool: pool.name.clone(), realserver: realserver.name.clone() };
-        let set = if self.overrides.is_empty() { None } else { self.overrides.get(&name()) };
+        let set = self.overrides.effective(&pool.name, &realserver.name);
         let checked =
             |check: &Arc<config::Check>, family| self.checked.get(&Target::new(check, &pool.name, realserver, family)?);
-        let health = |family| match check {
-            None => Health::Up,
-            Some(check) => {
+        let health = |family| match (set.force().health(), check) {
+            (Some(forced), _) => forced,
+            (None, None) => Health::Up,
+            (None, Some(check)) => {
                 calculate(check, &mut |leaf| checked(leaf, family).map_or(Health::Unknown, |one| one.health))
             }
         };
@@ -569,8 +567,10 @@ impl State {
                 |leaf| Target::new(leaf, &pool.name, realserver, family).is_some_and(|one| self.freeze.holds(&one));
             self.freeze.since().is_some() && leaves(true).iter().any(holds)
         };
-        let why = match set {
-            Some(set) => set.reason.clone(),
+        // What an operator says is so, whatever a guard does not believe of the probes.
+        let is_held = |family| set.health.is_none() && (is_leaving_late || is_frozen(family));
+        let why = match set.traffic.or(set.health) {
+            Some(set) => Some(set.why().into()),
             None => {
                 let [v4, v6] = health.map(|health| health == Health::Down);
                 error(Family::V4, v4).or_else(|| error(Family::V6, v6))
@@ -593,9 +593,10 @@ impl State {
             health_v6,
             tenths_v4: tenths(Family::V4, health_v4),
             tenths_v6: tenths(Family::V6, health_v6),
-            is_held_v4: is_leaving_late || is_frozen(Family::V4),
-            is_held_v6: is_leaving_late || is_frozen(Family::V6),
-            admin: set.map_or(Admin::Ready, |set| set.admin),
+            is_held_v4: is_held(Family::V4),
+            is_held_v6: is_held(Family::V6),
+            admin: set.admin(),
+            is_forced: set.health.is_some(),
             why,
         }
     }
@@ -632,73 +633,9 @@ impl State {
 
     /// Whether some realserver behind the target is not in maint.
     fn is_probed(&self, target: &Target) -> bool {
-        let is_in_maint = |name| self.overrides.get(&name).is_some_and(|set| set.admin == Admin::Maint);
+        let is_in_maint =
+            |name: RealserverName| self.overrides.effective(&name.pool, &name.realserver).admin() == Admin::Maint;
         self.overrides.is_empty() || !self.names_behind(target).all(is_in_maint)
-    }
-
-    fn set_admin(&mut self, name: RealserverName, new: Override) -> Result<Vec<Happening>, Diagnostics> {
-        let Some(&index) = self.pools_by_name.get(&name.pool) else {
-            let names: Vec<&str> = self.config.pools.iter().map(|pool| &*pool.name).collect();
-            let error = Diagnostic::bare(format!("unknown pool `{}`", name.pool));
-            return Err(error.hint(format!("there are {}", listed(&names))).into());
-        };
-        let realservers = match self.config.pools.get(index).map(|pool| &pool.members) {
-            Some(Members::Realservers { realservers, .. }) => realservers.as_slice(),
-            _ => &[],
-        };
-        if !realservers.iter().any(|realserver| realserver.name == name.realserver) {
-            let names: Vec<&str> = realservers.iter().map(|realserver| &*realserver.name).collect();
-            let error = Diagnostic::bare(format!("pool `{}` has no realserver `{}`", name.pool, name.realserver));
-            return Err(match names.is_empty() {
-                true => error.hint("it is a pool of pools; name a realserver of one of its members"),
-                false => error.hint(format!("there are {}", listed(&names))),
-            }
-            .into());
-        }
-        if new.admin == Admin::Ready {
-            self.overrides.remove(&name);
-        } else {
-            self.overrides.insert(name.clone(), new);
-        }
-        self.admin_changed(&name);
-        Ok(Vec::new())
-    }
-
-    /// After an override came or went: health of what is no longer probed is forgotten, and the pools follow.
-    fn admin_changed(&mut self, name: &RealserverName) {
-        let is_of_pool = |(_, parts): &(usize, &PoolParts)| parts.name() == &*name.pool;
-        let of_pool: Vec<(usize, &PoolParts)> = self.parts.iter().enumerate().filter(is_of_pool).collect();
-        let probed =
-            of_pool.iter().flat_map(|(_, parts)| parts.probed().map(|(target, id)| (parts.name_of(id), target)));
-        let probed: Vec<Target> =
-            probed.filter(|(probed, _)| probed.as_ref() == Some(name)).map(|(_, target)| target).collect();
-        let mut touched: BTreeSet<usize> = of_pool.iter().map(|(index, _)| *index).collect();
-        for target in probed {
-            let is_probed = self.is_probed(&target);
-            let Some(behind) = self.behind.get_mut(&target) else { continue };
-            if !is_probed {
-                self.checked.remove(&target);
-                self.freeze.forget(&target);
-                touched.extend(behind.realservers.iter().map(|(index, _)| *index));
-            } else if !self.checked.contains_key(&target) {
-                behind.named = self.now;
-            }
-        }
-        self.stale.extend(touched);
-    }
-
-    fn expire_overrides(&mut self, now: Timestamp) -> Vec<Happening> {
-        let ended = |set: &Override| set.until.is_some_and(|until| until <= now);
-        let names: Vec<RealserverName> =
-            self.overrides.iter().filter(|(_, set)| ended(set)).map(|(name, _)| name.clone()).collect();
-        let mut happenings = Vec::new();
-        for name in names {
-            if let Some(set) = self.overrides.remove(&name) {
-                happenings.push(Happening::OverrideEnded(name.clone(), set));
-                self.admin_changed(&name);
-            }
-        }
-        happenings
     }
 }
 

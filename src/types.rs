@@ -161,6 +161,40 @@ impl fmt::Display for Admin {
     }
 }
 
+/// What an operator says of health, whatever probes say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Force {
+    /// Nothing: probes decide.
+    #[default]
+    Auto,
+    /// It is up.
+    Up,
+    /// It is down.
+    Down,
+}
+
+impl Force {
+    /// The health that is forced, if one is.
+    pub fn health(self) -> Option<Health> {
+        match self {
+            Self::Auto => None,
+            Self::Up => Some(Health::Up),
+            Self::Down => Some(Health::Down),
+        }
+    }
+}
+
+impl fmt::Display for Force {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Up => "forced up",
+            Self::Down => "forced down",
+        })
+    }
+}
+
 /// Reads a duration as operators write it: a whole number and one unit of `ms`, `s`, `m`, `h`, `d`.
 ///
 /// Returns `None` for anything else, for a missing unit and for what is longer than 365 days.

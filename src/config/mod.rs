@@ -218,6 +218,8 @@ pub struct Pool {
     pub ramp: Option<Duration>,
     /// What is answered when nobody is eligible. In a pool of pools `None` leaves it to the first member.
     pub on_all_down: Option<OnAllDown>,
+    /// Load that its realservers can carry together, in a unit of the operator's; for rehearsals alone.
+    pub capacity: Option<u64>,
     /// Percentage of the weight that may leave within one interval by falling; 100 in a pool of pools.
     pub max_leave: u8,
     /// Makes the TTL of answers follow the time in which health could next change them, no less than this. `None` leaves the zone's TTL; a
@@ -346,6 +348,8 @@ pub struct Realserver {
     pub check_port: Option<u16>,
     /// Where it is, for policy nearest; `None` is where the geo databases say that its address is.
     pub location: Option<geo::Coordinates>,
+    /// Load that it can carry, as for [`Pool::capacity`].
+    pub capacity: Option<u64>,
 }
 
 impl Realserver {

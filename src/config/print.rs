@@ -189,6 +189,10 @@ fn print_pool(page: &mut Page, config: &Config, pool: &Pool) {
                 None => page.comment("ramp: the whole weight at once"),
             }
             page.string("max_leave", format_args!("{}%", pool.max_leave));
+            match pool.capacity {
+                Some(capacity) => page.bare("capacity", capacity),
+                None => page.comment("capacity: not known"),
+            }
             match check {
                 Some(check) => page.string("check", &check.name),
                 None => page.comment("check: none, all count as up"),
@@ -242,6 +246,7 @@ fn realserver_table(realserver: &Realserver) -> String {
     fields.extend(realserver.port.map(|port| format!("port = {port}")));
     fields.extend(realserver.url.as_ref().map(|url| format!("url = {}", quote(url))));
     fields.extend(realserver.check_address.map(|address| format!("check_address = {}", quote(address))));
+    fields.extend(realserver.capacity.map(|capacity| format!("capacity = {capacity}")));
     fields.extend(realserver.check_port.map(|port| format!("check_port = {port}")));
     fields.extend(realserver.location.map(|location| format!("location = [{location}]")));
     format!("{{ {} }}", fields.join(", "))

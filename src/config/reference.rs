@@ -447,7 +447,13 @@ pub const KEYS: &[Key] = &[
         "an hour",
         "how long the cookie holds; renewed when half of it has passed",
     ),
-    later("pools.NAME", "capacity", "capacity planning"),
+    key(
+        "pools.NAME",
+        "capacity",
+        "1 to 1000000000000",
+        "the sum of its realservers', if all have one",
+        "load that its realservers can carry together, in any unit; for `fingerpost plan` alone",
+    ),
     key("pools.NAME.affinity_prefix", "v4", "1 to 32", "`24`", "bits of an IPv4 address"),
     key("pools.NAME.affinity_prefix", "v6", "1 to 128", "`56`", "bits of an IPv6 address"),
     key(
@@ -484,7 +490,7 @@ pub const KEYS: &[Key] = &[
         "its address's, by the geo databases",
         "policy nearest: degrees north and east",
     ),
-    later("pools.NAME.realservers", "capacity", "capacity planning"),
+    key("pools.NAME.realservers", "capacity", "1 to 1000000000000", "", "load that it can carry, as for the pool"),
     key("listeners.NAME", "bind", "`address:port`", "required", "where it accepts"),
     key("listeners.NAME", "protocol", "`tcp`", "`\"tcp\"`", "`udp` comes later"),
     key("listeners.NAME", "pool", "name of a pool", "required", "where it forwards to"),

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Admin, Health};
+use crate::types::{Admin, Force, Health};
 
 /// Number of this protocol; both ends must have the same.
 pub const PROTOCOL: u32 = 1;
@@ -31,12 +31,23 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub enum Request {
     /// How everything stands.
     Status,
-    /// Sets what an operator wants of one realserver.
+    /// Sets what an operator wants of the traffic of some.
     SetAdmin {
-        /// `POOL/REALSERVER`.
+        /// `POOL/REALSERVER`, with `*` and `?` in either, or a `POOL`.
         target: String,
         /// What is wanted.
         admin: Admin,
+        /// When it ends by itself; `None` is never.
+        until: Option<Timestamp>,
+        /// Why, in the operator's words.
+        reason: Option<String>,
+    },
+    /// Says what the health of some is, whatever probes say.
+    Force {
+        /// As for [`Request::SetAdmin`].
+        target: String,
+        /// What it is; `auto` lets probes decide again.
+        force: Force,
         /// When it ends by itself; `None` is never.
         until: Option<Timestamp>,
         /// Why, in the operator's words.
@@ -157,10 +168,37 @@ pub struct Status {
     pub zones: Vec<ZoneStatus>,
     /// Every configured pool, in the order of the configuration.
     pub pools: Vec<PoolStatus>,
+    /// Everything that operators have set, also on what is not there any more.
+    #[serde(default)]
+    pub overrides: Vec<OverrideStatus>,
+    /// What was wrong with the state file at the start, if anything.
+    #[serde(default)]
+    pub state_problem: Option<String>,
     /// Every address that is listened on.
     pub sockets: Vec<SocketStatus>,
     /// Why the last reload failed, if it did.
     pub reload_error: Option<ReloadError>,
+}
+
+/// Something that an operator has set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverrideStatus {
+    /// `POOL/REALSERVER`, or `POOL` for all of it.
+    pub target: String,
+    /// For traffic, if it is about that.
+    pub admin: Option<Admin>,
+    /// For health, if it is about that.
+    pub force: Option<Force>,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Who.
+    pub by: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether the configuration has nobody of this name: it waits for them to come back.
+    pub is_gone: bool,
 }
 
 /// One zone.
@@ -237,6 +275,12 @@ pub struct RealserverStatus {
     pub eligible: bool,
     /// What an operator has set.
     pub admin: Admin,
+    /// Whether that is set on its pool.
+    #[serde(default)]
+    pub is_set_on_pool: bool,
+    /// What an operator says of its health.
+    #[serde(default)]
+    pub force: Force,
     /// Why.
     pub reason: Option<String>,
     /// Until when.
@@ -252,6 +296,9 @@ pub struct AddressStatus {
     pub address: IpAddr,
     /// What counts.
     pub health: Health,
+    /// What probes say, if `health` is an operator's word.
+    #[serde(default)]
+    pub probed: Option<Health>,
     /// When `health` last changed.
     pub since: Option<Timestamp>,
     /// When the last probe ended.

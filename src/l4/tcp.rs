@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     health::passive::Passive,
+    select::Turn,
     shutdown::Shutdown,
     snapshot::{Listener, Snapshot, Snapshots},
 };
@@ -197,7 +198,7 @@ async fn carry(place: Place, client: TcpStream, peer: SocketAddr) {
 
 /// A connection to the first realserver that takes one.
 async fn connect(shell: &Shell, snapshot: &Snapshot, listener: &Listener, peer: SocketAddr) -> Option<TcpStream> {
-    for attempt in attempts(snapshot, listener, peer.ip(), fastrand::u64(..)) {
+    for attempt in attempts(snapshot, listener, peer.ip(), fastrand::u64(..), Turn::Take) {
         let of_realserver = shell.counters.realserver(&shell.name, attempt.pool, &attempt.realserver.name);
         let connected = timeout(listener.config.connect_timeout, TcpStream::connect(attempt.address)).await;
         match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).and_then(|stream| {

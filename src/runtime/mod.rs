@@ -9,6 +9,7 @@ mod explain;
 mod filter;
 mod limits;
 mod loader;
+mod offline;
 mod owner;
 mod privileges;
 mod protection;
@@ -41,6 +42,7 @@ use self::{
 };
 pub use self::{
     explain::{ExplainError, explain},
+    offline::Offline,
     services::Listening,
 };
 use crate::{
@@ -80,6 +82,7 @@ pub struct Bound {
     bound: Vec<services::Bound>,
     state_file: Option<StateFile>,
     saved: Saved,
+    state_problem: Option<String>,
 }
 
 /// Reads the configuration at `path` and binds everything it names. Becomes the configured user.
@@ -117,12 +120,16 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         Diagnostic::bare(error.to_string())
             .hint("`[control] socket` says where it is; the folder must be writable for the server")
     })?;
-    let (state_file, saved) = match StateFile::open(&config.state_dir) {
-        Ok((file, saved)) => (Some(file), saved),
+    let (state_file, saved, state_problem) = match StateFile::open(&config.state_dir) {
+        Ok((file, saved, problem)) => (Some(file), saved, problem),
         Err(problem) => {
             // To serve without memory is better than not to serve.
             error!(dir = %config.state_dir.display(), %problem, "no state can be saved: overrides will not outlive a restart");
-            (None, Saved::default())
+            let problem = format!(
+                "no state can be saved in {}: {problem}; overrides will not outlive a restart",
+                config.state_dir.display()
+            );
+            (None, Saved::default(), Some(problem))
         }
     };
     let mut binder = Services::new(Inherited::from_environment(), Shutdown::new(), TaskTracker::new());
@@ -154,6 +161,7 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         bound,
         state_file,
         saved,
+        state_problem,
     })
 }
 
@@ -197,8 +205,10 @@ impl Bound {
             snapshots: snapshots.clone(),
             files: files.clone(),
             started,
+            state_problem: self.state_problem,
         });
         let (passive, failures) = health::passive::channel();
+        let health_changes: Arc<owner::HealthChanges> = Arc::default();
         let context = Context {
             snapshots: snapshots.clone(),
             dns: Arc::new(dns::Counters::new(self.config.dns.udp_workers)),
@@ -212,7 +222,12 @@ impl Bound {
         let counters = Arc::new(health::scheduler::Counters::default());
         let notes = Arc::new(Mutex::new(Notes::default()));
         context.metrics.replace(vec![
-            Arc::new(RuntimeObserved { snapshots: snapshots.clone(), files: files.clone(), notes: notes.clone() }),
+            Arc::new(RuntimeObserved {
+                snapshots: snapshots.clone(),
+                files: files.clone(),
+                notes: notes.clone(),
+                health_changes: health_changes.clone(),
+            }),
             context.dns.clone(),
             context.identity.clone(),
             context.redirect.clone(),
@@ -222,7 +237,7 @@ impl Bound {
         let retirement = Retirement::start()
             .inspect_err(|problem| error!(%problem, "old zones are let go by those who answer: expect pauses"))
             .ok();
-        let truth = Owner { state, snapshots, retirement, targets, file: self.state_file, notes };
+        let truth = Owner { state, snapshots, retirement, targets, file: self.state_file, notes, health_changes };
         let owner_task = tokio::spawn(truth.run(messages, shutdown.clone()));
 
         let (notify_snapshots, notify_counters) = (context.snapshots.clone(), context.dns.clone());

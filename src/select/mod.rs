@@ -127,6 +127,8 @@ pub struct Ranked<'s> {
 
 /// Hears what [`select_with`] decides on its way. The answer's own witness is `()`, which hears nothing and costs nothing.
 pub trait Witness {
+    /// A pool is asked, `depth` pools below the first one.
+    fn asked(&mut self, _pool: PoolId, _depth: usize) {}
     /// A geo pool looked up the client and found `list`, the same for every client within `prefix` bits.
     fn located(&mut self, _pool: &Pool, _list: &GeoList, _prefix: u8) {}
     /// A nearest pool looked up the client and found `order`, the same for every client within `prefix` bits.
@@ -197,6 +199,7 @@ impl<'s, W: Witness> Walk<'s, '_, W> {
     /// A pool that is asked for by itself counts as failed only when nobody in it is eligible: `min_healthy` is for the pool above.
     fn rank_healthy(&mut self, id: PoolId, inherited: Inherited, depth: usize) -> bool {
         let Some(pool) = self.snapshot.pool(id).filter(|_| depth < POOL_DEPTH_MAX) else { return false };
+        self.witness.asked(id, depth);
         if let Some((exclusion, prefix)) = self.exclusion_of(pool) {
             self.witness.excluded(pool, exclusion, prefix);
             let Some(other) = exclusion.instead else {

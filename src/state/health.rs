@@ -69,8 +69,12 @@ impl State {
         let mut realservers: Vec<RealserverName> = self.names_behind(&target).collect();
         realservers.sort();
         realservers.dedup();
+        let is_forced =
+            |name: &&RealserverName| self.overrides.effective(&name.pool, &name.realserver).health.is_some();
+        let masked: Vec<RealserverName> = realservers.iter().filter(is_forced).cloned().collect();
         let changed = Happening::HealthChanged { target: target.clone(), realservers, from, to, error };
-        std::iter::once(changed).chain(self.guard(&target, from, to, self.now)).collect()
+        let masked = (!masked.is_empty()).then_some(Happening::HealthMasked(masked));
+        std::iter::once(changed).chain(masked).chain(self.guard(&target, from, to, self.now)).collect()
     }
 
     /// Asks the guards whether a change of health may be believed.

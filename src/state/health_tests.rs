@@ -103,7 +103,7 @@ fn health_from_a_file_or_a_command_is_restored_for_the_right_realserver() {
     let mut before = state(toml);
     probe(&mut before, "c of web/a at 192.0.2.1", "x", 1);
     probe(&mut before, "c of web/b at 192.0.2.1", ".", 1);
-    let saved = Saved::parse(&before.to_saved(at(2)).to_text()).expect("reads back");
+    let saved = Saved::parse(&before.to_saved(at(2)).to_text()).expect("reads back").0;
     let after = State::new(before.config().clone(), Arc::new(Geo::empty()), saved, at(3));
     let health = |shown| after.checked(&target(&after, shown)).map(|checked| checked.health);
     assert_eq!(health("c of web/a at 192.0.2.1"), Some(Health::Down));
@@ -255,10 +255,10 @@ fn health_is_stale_three_intervals_after_its_last_probe_while_it_is_to_be_probed
     probe(&mut state, "c at 192.0.2.1:80", ".", 16);
     assert_eq!((state.notes(at(31)).n_stale, state.is_stale(&one, at(31))), (1, false));
     assert!(state.is_stale(&one, at(32)));
-    let set = |admin| Override { admin, until: None, reason: None, by: "test".into(), since: at(0) };
-    state.apply(Event::AdminSet(name("web/a"), set(Admin::Maint)), at(32)).expect("applies");
+    let set = |admin| Override { wish: Wish::Admin(admin), until: None, reason: None, by: "test".into(), since: at(0) };
+    state.apply(Event::OperatorSet("web/a".parse().expect("a pattern"), set(Admin::Maint)), at(32)).expect("applies");
     assert!(!state.is_stale(&one, at(99)), "nobody wants to know");
-    state.apply(Event::AdminSet(name("web/a"), set(Admin::Ready)), at(99)).expect("applies");
+    state.apply(Event::OperatorSet("web/a".parse().expect("a pattern"), set(Admin::Ready)), at(99)).expect("applies");
     assert!(!state.is_stale(&one, at(100)) && state.is_stale(&one, at(115)));
 }
 

@@ -67,6 +67,7 @@ const LEVELS: &[Level] = &[
             "l4::attempts",
         ],
     },
+    Level { name: "rehearsal", is_pure: true, modules: &["plan::*"] },
     Level {
         name: "shells",
         is_pure: false,

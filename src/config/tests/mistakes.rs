@@ -772,7 +772,7 @@ error: unknown key `colour` in this pool
   |
 2 | colour = "red"
   | ^^^^^^
-hint: known here: `policy`, `realservers`, `members`, `check`, `answers`, `min_healthy`, `on_all_down`, `ramp`, `affinity_prefix`, `geo`, `nets`, `min_ttl`, `max_leave`, `location`, `default`, `exclude` and 3 more
+hint: known here: `policy`, `realservers`, `members`, `check`, `answers`, `min_healthy`, `on_all_down`, `ramp`, `affinity_prefix`, `geo`, `nets`, `min_ttl`, `max_leave`, `location`, `default`, `exclude` and 4 more
 "#,
     );
 }

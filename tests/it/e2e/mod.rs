@@ -13,6 +13,7 @@ mod health;
 mod l4;
 mod nameserver;
 mod operate;
+mod plan;
 mod process;
 mod protocol;
 mod realserver;
