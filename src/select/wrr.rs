@@ -136,6 +136,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+
         #[test]
         fn any_weights_give_what_lvs_gives(weights in prop::collection::vec(1u16..=200, 1..12), offset in 0u64..1_000_000) {
             let sequence = Sequence::new(&members(&weights));

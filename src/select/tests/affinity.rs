@@ -189,6 +189,11 @@ proptest! {
         prop_assert_eq!(ranking.degraded, is_open);
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
     #[test]
     fn key_is_the_address_cut_to_its_prefix(address in any::<u128>(), v4 in 1u8..=32, v6 in 1u8..=128) {
         let prefix = AffinityPrefix { v4, v6 };
