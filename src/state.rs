@@ -137,6 +137,8 @@ pub enum Happening {
 /// What health has to tell besides itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
+    /// Whether what probes find is not believed.
+    pub is_frozen: bool,
     /// Targets whose health no probe has confirmed for three intervals.
     pub n_stale: usize,
     /// Targets whose certificate ends soon, or has ended.

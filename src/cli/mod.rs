@@ -128,6 +128,10 @@ enum Command {
         #[command(flatten)]
         set: SetAdmin,
     },
+    /// End a freeze: believe what the probes say
+    ///
+    /// When more than `guards.freeze_above` of all addresses fall at once, they stay in service until they are up again, or until this.
+    Thaw,
     /// Read configuration, zones and databases again; returns when the outcome is known
     ///
     /// Changed files are reloaded without being told; this also says what came of it.
@@ -211,6 +215,7 @@ pub fn run() -> ExitCode {
             operate::set(&config, Wish::Admin(Admin::Ready), SetAdmin { target, until: None, reason: None })
         }
         Command::Force { health, set } => operate::set(&config, Wish::Force(health.into()), set),
+        Command::Thaw => operate::thaw(&config),
         Command::Reload { json } => operate::reload(&config, json),
     };
     ExitCode::from(status)

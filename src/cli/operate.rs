@@ -1,4 +1,4 @@
-//! The commands that talk to a running server: `status`, `explain`, `drain`, `maint`, `ready`, `force`, `reload`.
+//! The commands that talk to a running server: `status`, `explain`, `drain`, `maint`, `ready`, `force`, `thaw`, `reload`.
 
 use std::path::Path;
 
@@ -59,7 +59,21 @@ pub(super) fn set(config: &Path, wish: Wish, set: SetAdmin) -> u8 {
         Wish::Admin(admin) => Request::SetAdmin { target, admin, until, reason },
         Wish::Force(force) => Request::Force { target, force, until, reason },
     };
-    match ask(config, &request) {
+    done(ask(config, &request))
+}
+
+/// The next whole second: nobody means the fraction that "now" happens to have, and everybody would have to read it.
+fn whole_second(time: Timestamp) -> Timestamp {
+    time.round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil)).unwrap_or(time)
+}
+
+pub(super) fn thaw(config: &Path) -> u8 {
+    done(ask(config, &Request::Thaw))
+}
+
+/// Prints what was done.
+fn done(response: Result<Response, u8>) -> u8 {
+    match response {
         Err(status) => status,
         Ok(Response::Done { message }) => {
             print(&message);
@@ -67,11 +81,6 @@ pub(super) fn set(config: &Path, wish: Wish, set: SetAdmin) -> u8 {
         }
         Ok(other) => refused(other),
     }
-}
-
-/// The next whole second: nobody means the fraction that "now" happens to have, and everybody would have to read it.
-fn whole_second(time: Timestamp) -> Timestamp {
-    time.round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil)).unwrap_or(time)
 }
 
 pub(super) fn reload(config: &Path, as_json: bool) -> u8 {

@@ -50,6 +50,7 @@ fn realserver(name: &str, weight: u16, addresses: Vec<AddressStatus>) -> Realser
         ramp_percent: None,
         health: if is_up { Health::Up } else { Health::Down },
         eligible: is_up,
+        held: false,
         admin: Admin::Ready,
         is_set_on_pool: false,
         force: Force::Auto,
@@ -91,6 +92,7 @@ pub(super) fn status() -> Status {
         generation: 17,
         started: ago(273_600).unwrap_or_default(),
         uptime_seconds: 273_600,
+        frozen_since: None,
         zones: vec![
             ZoneStatus {
                 apex: "example.com.".to_owned(),
@@ -207,6 +209,7 @@ impl Backend for Fake {
             Request::Force { target, force, .. } => Response::Done { message: format!("{target} is {force}") },
             Request::Explain(explain) if explain.rtype == "NONE" => Response::error("unknown type `NONE`"),
             Request::Explain(explain) => Response::Explain(json!({ "name": explain.name, "via": explain.via })),
+            Request::Thaw => Response::error("nothing is frozen"),
             Request::Reload => Response::Reloaded(ReloadReport { ok: true, ..ReloadReport::default() }),
         }
     }

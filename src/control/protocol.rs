@@ -55,6 +55,8 @@ pub enum Request {
     },
     /// What a client would get, and why.
     Explain(ExplainRequest),
+    /// Ends a freeze: what the probes say is so.
+    Thaw,
     /// Reads configuration, zones and databases again; answered when the outcome is known.
     Reload,
 }
@@ -168,6 +170,9 @@ pub struct Status {
     pub zones: Vec<ZoneStatus>,
     /// Every configured pool, in the order of the configuration.
     pub pools: Vec<PoolStatus>,
+    /// Since when what probes find is not believed, because too many addresses fell at once.
+    #[serde(default)]
+    pub frozen_since: Option<Timestamp>,
     /// Everything that operators have set, also on what is not there any more.
     #[serde(default)]
     pub overrides: Vec<OverrideStatus>,
@@ -273,6 +278,9 @@ pub struct RealserverStatus {
     pub health: Health,
     /// Whether it takes new traffic.
     pub eligible: bool,
+    /// Whether it is down and a guard keeps it in service: a freeze, or its pool's `max_leave`.
+    #[serde(default)]
+    pub held: bool,
     /// What an operator has set.
     pub admin: Admin,
     /// Whether that is set on its pool.
@@ -475,7 +483,7 @@ mod tests {
             reason: Some("two\nlines, \"quoted\"".to_owned()),
         };
         let unset = Request::SetAdmin { target: "a/b".to_owned(), admin: Admin::Ready, until: None, reason: None };
-        for request in [Request::Status, Request::Reload, set, unset, Request::Explain(explain)] {
+        for request in [Request::Status, Request::Thaw, Request::Reload, set, unset, Request::Explain(explain)] {
             let line = encode_request(&request).expect("line");
             assert_eq!(line.iter().position(|&byte| byte == b'\n'), Some(line.len() - 1));
             assert_eq!(decode_request(&line).expect("request"), request);

@@ -17,6 +17,7 @@ use crate::types::{Admin, Force, Health};
 pub fn status_text(status: &Status, now: Timestamp) -> String {
     let mut parts = vec![headline(status)];
     parts.extend(status.reload_error.as_ref().map(|error| reload_text(error, now)));
+    parts.extend(status.frozen_since.map(|since| frozen_text(since, now)));
     parts.extend(status.state_problem.as_ref().map(|problem| format!("STATE {}\n", printable(problem))));
     if !status.overrides.is_empty() {
         parts.push(overrides_text(&status.overrides, now));
@@ -246,8 +247,17 @@ fn admin_text(realserver: &RealserverStatus, now: Timestamp) -> String {
     }
 }
 
+fn frozen_text(since: Timestamp, now: Timestamp) -> String {
+    format!(
+        "FROZEN {} ago: so many addresses fell at once that this node's own network is the likelier cause.\n  They stay in service until they \
+         are up again, or until `fingerpost thaw`.\n",
+        age(elapsed(since, now))
+    )
+}
+
 fn traffic_text(pool: &PoolStatus, realserver: &RealserverStatus) -> &'static str {
     match (realserver.eligible, pool.is_degraded, realserver.admin) {
+        (true, _, _) if realserver.held => "held",
         (true, _, _) => "yes",
         (false, true, Admin::Ready) => "fail-open",
         (false, _, _) => "no",

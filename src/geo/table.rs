@@ -131,7 +131,6 @@ impl Table {
         match address {
             IpAddr::V4(address) => self.v4.lookup(address.to_bits()),
             IpAddr::V6(address) => match &self.v6 {
-                #[expect(clippy::cast_possible_truncation, reason = "the first half is what is meant")]
                 SortedV6::ByFirstHalf(sorted) => sorted.lookup((address.to_bits() >> 64) as u64),
                 SortedV6::ByAll(sorted) => sorted.lookup(address.to_bits()),
             },

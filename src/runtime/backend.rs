@@ -61,6 +61,7 @@ impl control::Backend for Backend {
                     Err(problem) => Response::error(problem.to_string()),
                 })
             }
+            Request::Thaw => self.thaw().await,
             Request::Reload => self.reload().await,
         };
         response.unwrap_or_else(|stopped| Response::error(stopped.to_string()))
@@ -90,6 +91,21 @@ impl Backend {
         Ok(Response::Done { message: format!("{done}{left}") })
     }
 
+    async fn thaw(&self) -> Result<Response, Stopped> {
+        let happenings = match self.owner.apply(Event::Thaw).await? {
+            Err(findings) => return Ok(Response::error(findings.to_string())),
+            Ok(happenings) => happenings,
+        };
+        let n_down = happenings.iter().find_map(|happening| match happening {
+            Happening::Thawed { n_down } => Some(*n_down),
+            _ => None,
+        });
+        Ok(match n_down {
+            Some(n_down) => Response::Done { message: format!("thawed: {n_down} addresses count as down now") },
+            None => Response::error("nothing is frozen"),
+        })
+    }
+
     async fn reload(&self) -> Result<Response, Stopped> {
         let (reply, answer) = oneshot::channel();
         let loader = self.loader.clone();
@@ -104,7 +120,8 @@ impl Backend {
     async fn status(&self) -> Result<Response, Stopped> {
         let snapshot = self.snapshots.load_full();
         let for_pools = snapshot.clone();
-        let (pools, overrides) = self.owner.ask(move |state| (pools(state, &for_pools), overrides(state))).await?;
+        let ask = move |state: &State| (pools(state, &for_pools), overrides(state), state.frozen_since());
+        let (pools, overrides, frozen_since) = self.owner.ask(ask).await?;
         let now = Timestamp::now();
         let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let sockets = files.listening.iter().map(|listening| {
@@ -123,6 +140,7 @@ impl Backend {
             uptime_seconds: u64::try_from(now.duration_since(self.started).as_secs()).unwrap_or(0),
             zones: zones(&snapshot, &files),
             pools,
+            frozen_since,
             overrides,
             state_problem: self.state_problem.clone(),
             sockets: sockets.collect(),
@@ -356,6 +374,7 @@ fn realserver_status(
         ramp_percent: (stand.tenths(None) != Tenths::ALL).then(|| 10 * stand.tenths(None).get()),
         health: stand.health(None),
         eligible: stand.is_eligible(None),
+        held: stand.is_held(None),
         admin: set.admin(),
         is_set_on_pool: set.is_traffic_of_pool,
         force: set.force(),
@@ -428,6 +447,12 @@ impl Observed for RuntimeObserved {
         {
             let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
             samples.push(Sample::gauge(
+                "fingerpost_health_frozen",
+                "Whether so many addresses fell at once that probes are not believed",
+                vec![],
+                number(usize::from(notes.is_frozen)),
+            ));
+            samples.push(Sample::gauge(
                 "fingerpost_health_stale",
                 "Targets whose health no probe has confirmed for three intervals",
                 vec![],
@@ -460,6 +485,17 @@ impl Observed for RuntimeObserved {
                 _ => 0,
             })
             .sum();
+        let members = |pool: &'_ Arc<Pool>, wanted: fn(&&Realserver) -> bool| match &pool.members {
+            Members::Realservers(members) => members.all.iter().filter(wanted).count(),
+            _ => 0,
+        };
+        let own = snapshot.pools.iter().filter(|pool| !pool.name.contains('@'));
+        samples.push(Sample::gauge(
+            "fingerpost_realservers_held",
+            "Realservers that are down and stay in service: a freeze, or their pool's `max_leave`",
+            vec![],
+            number(own.map(|pool| members(pool, |one| one.is_held(None))).sum()),
+        ));
         samples.push(Sample::gauge(
             "fingerpost_realservers_overridden",
             "Realservers on which an operator has set something",

@@ -27,7 +27,7 @@ impl State {
     /// What health has to tell besides itself. Looks at every target.
     pub fn notes(&self, now: Timestamp) -> Notes {
         let n_stale = self.behind.keys().filter(|target| self.is_stale(target, now)).count();
-        let mut notes = Notes { n_stale, ..Notes::default() };
+        let mut notes = Notes { is_frozen: self.freeze.since().is_some(), n_stale, ..Notes::default() };
         for (target, checked) in &self.checked {
             if let Some(ends) = checked.certificate {
                 notes.n_ending += usize::from(checked.is_certificate_ending(&target.check, now));

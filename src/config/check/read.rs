@@ -530,12 +530,12 @@ fn read_exec_check(table: Table<'_>, folder: &Path) -> ExecCheck {
             if word.contains('\0') {
                 element.reject("an argument cannot have a NUL in it", "remove it");
             }
-            Some(Box::from(word))
+            Some(Box::<str>::from(word))
         })?;
         if words.len() > LIST_MAX {
             value.reject(format!("more than {LIST_MAX} arguments"), "let a script have them");
         }
-        if words.first().map_or("", |program: &Box<str>| program).is_empty() {
+        if words.first().is_none_or(|program| program.is_empty()) {
             value.reject("there is no program to run", "such as `[\"/usr/local/bin/probe\"]`");
         }
         Some(words)
