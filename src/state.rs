@@ -255,7 +255,7 @@ impl State {
             Event::ConnectFailed(failure) => Ok(self.connect_failed(&failure)),
             Event::OperatorSet(pattern, new) => self.set_override(&pattern, new),
             Event::Thaw => {
-                let step = self.freeze.thaw();
+                let step = if self.freeze.since().is_some() { self.freeze.thaw() } else { guard::Step::None };
                 Ok(self.follow_freeze(step))
             }
             Event::Tick => {

@@ -9,6 +9,7 @@ mod control;
 mod demo;
 mod dns;
 mod encrypted;
+mod guards;
 mod health;
 mod l4;
 mod nameserver;
