@@ -103,11 +103,11 @@ pub const EXPLAINED: &[Explained] = &[
         name: "class ANY",
         rfc: "RFC 1035 §6.2, RFC 2308 §3",
         why: "nobody has authority over all classes: Knot sets AA, NSD behind an alias; NSD leaves out SOA; BIND says FORMERR",
-        put_right: |case, kind, theirs, ours| {
+        put_right: |case, kind, theirs, _| {
             if case.shape.class() != Some(CLASS_ANY) {
                 return;
             }
-            let is_negative = matches!(ours, Essence::Message(ours) if !only(SOA, &ours.authority).is_empty());
+            let is_negative = case.whole().is_some_and(|whole| !only(SOA, &whole.sections[AUTHORITY]).is_empty());
             match (kind, theirs.rcode_alone(), &mut *theirs) {
                 (Knot, _, Essence::Message(theirs)) => theirs.flags &= !AA,
                 (Bind, Some(FORMERR), theirs) => *theirs = Essence::NoOpinion,
