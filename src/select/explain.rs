@@ -267,7 +267,13 @@ impl Notes<'_> {
 }
 
 impl Witness for Notes<'_> {
+    fn judged(&mut self, pool: &Pool, prefix: u8) {
+        self.scope_parts.push(ScopePart { pool: pool.name.to_string(), prefix, what: "whom it excludes" });
+    }
+
     fn measured(&mut self, pool: PoolId, orders: &Orders, order: &[GroupId], prefix: u8) {
+        let name = self.name(pool).to_owned();
+        self.scope_parts.push(ScopePart { pool: name, prefix, what: "the client's distance" });
         // With a prefix of 0 the client does not want its place to be known.
         let address = (self.client.prefix > 0).then_some(self.client.address);
         let client = address.and_then(|address| self.snapshot.geo.locate(address).coordinates);
@@ -279,9 +285,7 @@ impl Witness for Notes<'_> {
             None => "default, since the client's place is unknown,".to_owned(),
         };
         let scope = if prefix == 0 { "for everybody".to_owned() } else { format!("for the client's /{prefix}") };
-        let name = self.name(pool).to_owned();
-        self.steps.push(format!("pool `{name}`: {which} {scope}: {}{more}", groups.join(", ")));
-        self.scope_parts.push(ScopePart { pool: name, prefix, what: "the client's place" });
+        self.steps.push(format!("pool `{}`: {which} {scope}: {}{more}", self.name(pool), groups.join(", ")));
     }
 
     fn excluded(&mut self, pool: &Pool, exclusion: &Exclusion, prefix: u8) {
@@ -292,7 +296,6 @@ impl Witness for Notes<'_> {
         let places = &exclusion.places;
         self.steps
             .push(format!("pool `{}` excludes {places}, and with it the client's /{prefix}: {instead}", pool.name));
-        self.scope_parts.push(ScopePart { pool: pool.name.to_string(), prefix, what: "whom the pool excludes" });
         if let Some(visited) = self.path.iter_mut().rev().find(|visited| *visited.pool == *pool.name) {
             visited.outcome = "excludes the client".to_owned();
         }
