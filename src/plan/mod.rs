@@ -164,7 +164,10 @@ fn is_same_pool(old: &Config, old_index: PoolIndex, new: &Config, new_index: Poo
     let is_alike = |one: &config::Pool, other: &config::Pool| {
         config::Pool { members: other.members.clone(), ..one.clone() } == *other
     };
-    if depth > POOL_DEPTH_MAX || one.name != other.name || !is_alike(one, other) {
+    // Another pool that serves the excluded is named by its number: the same only where all pools are.
+    let names = |config: &Config| config.pools.iter().map(|pool| pool.name.clone()).collect::<Vec<_>>();
+    let are_numbers_alike = || one.exclusion.is_none() && other.exclusion.is_none() || names(old) == names(new);
+    if depth > POOL_DEPTH_MAX || one.name != other.name || !is_alike(one, other) || !are_numbers_alike() {
         return false;
     }
     let are_same = |one: &[PoolIndex], other: &[PoolIndex]| {

@@ -13,8 +13,9 @@ use serde::Serialize;
 
 use super::{Listed, Share, Side};
 use crate::{
+    geo::GroupId,
     select::{Client, Turn, Via, WhenEmpty, Witness, select_with},
-    snapshot::{GeoList, Members, Policy, Pool, Snapshot},
+    snapshot::{GeoList, Members, Orders, Policy, Pool, Snapshot},
     types::{Family, PoolId, RealserverId},
 };
 
@@ -40,7 +41,7 @@ impl Use {
 /// Where one client lands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Landing {
-    /// NODATA, NXDOMAIN, a closed connection.
+    /// NODATA, NXDOMAIN, REFUSED, a closed connection.
     Nobody,
     /// No answer is preferred to a wrong one.
     Servfail,
@@ -63,6 +64,14 @@ pub(super) struct Looked {
 
 impl Witness for Looked {
     fn located(&mut self, _: &Pool, _: &GeoList, prefix: u8) {
+        self.prefix = self.prefix.max(prefix);
+    }
+
+    fn measured(&mut self, _: PoolId, _: &Orders, _: &[GroupId], prefix: u8) {
+        self.prefix = self.prefix.max(prefix);
+    }
+
+    fn judged(&mut self, _: &Pool, prefix: u8) {
         self.prefix = self.prefix.max(prefix);
     }
 

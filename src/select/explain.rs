@@ -267,7 +267,13 @@ impl Notes<'_> {
 }
 
 impl Witness for Notes<'_> {
+    fn judged(&mut self, pool: &Pool, prefix: u8) {
+        self.scope_parts.push(ScopePart { pool: pool.name.to_string(), prefix, what: "whom it excludes" });
+    }
+
     fn measured(&mut self, pool: PoolId, orders: &Orders, order: &[GroupId], prefix: u8) {
+        let name = self.name(pool).to_owned();
+        self.scope_parts.push(ScopePart { pool: name, prefix, what: "the client's distance" });
         // With a prefix of 0 the client does not want its place to be known.
         let address = (self.client.prefix > 0).then_some(self.client.address);
         let client = address.and_then(|address| self.snapshot.geo.locate(address).coordinates);

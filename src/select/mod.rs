@@ -133,6 +133,8 @@ pub trait Witness {
     fn located(&mut self, _pool: &Pool, _list: &GeoList, _prefix: u8) {}
     /// A nearest pool looked up the client and found `order`, the same for every client within `prefix` bits.
     fn measured(&mut self, _pool: PoolId, _orders: &Orders, _order: &[GroupId], _prefix: u8) {}
+    /// A pool looked whether it serves the client, which is the same for every one within `prefix` bits.
+    fn judged(&mut self, _pool: &Pool, _prefix: u8) {}
     /// A pool does not serve the client, as no other within `prefix` bits.
     fn excluded(&mut self, _pool: &Pool, _exclusion: &Exclusion, _prefix: u8) {}
     /// A member was passed over because it is failed.
@@ -290,6 +292,7 @@ impl<'s, W: Witness> Walk<'s, '_, W> {
         let exclusion = pool.exclusion.as_ref()?;
         let (is_excluded, prefix) = is_excluded(exclusion, self.client);
         self.scope = self.scope.max(prefix);
+        self.witness.judged(pool, prefix);
         is_excluded.then_some((exclusion, prefix))
     }
 

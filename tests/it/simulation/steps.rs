@@ -27,7 +27,7 @@ use super::{
 };
 
 /// Steps of one seed, unless the environment says otherwise.
-const N_STEPS: usize = 5_000;
+const N_STEPS: usize = 3_000;
 /// Seeds that are run every time, so that a failure is one of the change at hand.
 const SEEDS: [u64; 4] = [1, 2, 3, 4711];
 /// Clients whose realserver is looked at before and after a change.
