@@ -3,13 +3,14 @@
 //!
 //! The map, level by level; a file uses its own level and those before it:
 //!
-//! 1. words: [`types`], [`name`], [`diagnostic`] (mistakes with file, line and caret), [`observe`], [`shutdown`]
+//! 1. words: [`types`], [`name`], [`diagnostic`] (mistakes with file, line and caret), [`certificate`], [`observe`], [`shutdown`]
 //! 2. inputs: [`config`] (the TOML file), [`protect`] (cookies, rate limits), [`zone`] (master files), [`geo`] (address → place), [`health`] (rise and fall; also the probes)
 //! 3. state: [`state`], the one mutable truth, makes [`snapshot`], the immutable view that everybody reads
 //! 4. decision: [`select`], who serves a client, best first; one small file a policy, and `explain`
 //! 5. meaning: [`dns::answer`](dns), `redirect::decision`, `l4::attempts`: what a query, a request, a connection gets
-//! 6. shells: `dns::{udp, tcp, encrypted}`, `redirect::serve`, `l4::{tcp, pump}`, [`control`] (socket, metrics, dashboard), `health::scheduler`
-//! 7. assembly: [`runtime`] (bind, run, reload, drain), then [`cli`]
+//! 6. rehearsal: [`plan`], what a change would do to clients before it is in force
+//! 7. shells: `dns::{udp, tcp, encrypted}`, `redirect::serve`, `l4::{tcp, pump}`, [`control`] (socket, metrics, dashboard), `health::scheduler`
+//! 8. assembly: [`runtime`] (bind, run, reload, drain), then [`cli`]
 //!
 //! The way of a query: `dns::udp` takes the current snapshot → `dns::respond` = `query` (bytes → question) → `answer` (→ `select` where the
 //! name is a POOL) → `encode` (→ bytes). Redirect and L4 are the same with other ends: request or connection → `select` → go there.
@@ -26,6 +27,7 @@
 //! * A transport decides nothing: every one calls `dns::respond`, or `dns::exchange` for what is signed, a zone transfer or a NOTIFY.
 //! * What an operator writes is either wholly in force or not at all; network input never panics, and every queue, table and wait has a limit.
 
+pub mod certificate;
 pub mod cli;
 pub mod config;
 pub mod control;
@@ -36,6 +38,7 @@ pub mod health;
 pub mod l4;
 pub mod name;
 pub mod observe;
+pub mod plan;
 pub mod protect;
 pub mod redirect;
 pub mod runtime;

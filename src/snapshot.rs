@@ -16,7 +16,7 @@ use crate::{
     geo::{Geo, Nearest, Table},
     protect::Protection,
     select::{maglev::Maglev, wrr::Sequence},
-    types::{Admin, Family, Generation, Health, PoolId, RealserverId, Ttl, Weight},
+    types::{Admin, Family, Generation, Health, PoolId, RealserverId, Tenths, Ttl, Weight},
     zone::ZoneSet,
 };
 
@@ -229,6 +229,19 @@ pub enum Policy {
     Nearest(Arc<Orders>),
 }
 
+impl Policy {
+    /// As operators write it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Wrr => "wrr",
+            Self::Random => "random",
+            Self::SourceHash(_) => "source-hash",
+            Self::Failover => "failover",
+            Self::Nearest(_) => "nearest",
+        }
+    }
+}
+
 /// The candidates for one kind of question.
 #[derive(Debug, Default)]
 pub struct View {
@@ -263,12 +276,18 @@ pub struct Realserver {
     pub health_v4: Health,
     /// Health of the IPv6 address; meaningless without one.
     pub health_v6: Health,
+    /// Part of its weight that the IPv4 address takes.
+    pub tenths_v4: Tenths,
+    /// Part of its weight that the IPv6 address takes.
+    pub tenths_v6: Tenths,
     /// Whether a guard keeps the IPv4 address in service although it is down.
     pub is_held_v4: bool,
     /// The same for IPv6.
     pub is_held_v6: bool,
     /// What an operator has set.
     pub admin: Admin,
+    /// Whether its health is an operator's word, whatever probes say.
+    pub is_forced: bool,
     /// Why it is down or not ready, for explanations: the probe's error, the operator's words.
     pub why: Option<Arc<str>>,
 }
@@ -303,6 +322,20 @@ impl Realserver {
                 (Some(Health::Unknown), _) | (_, Some(Health::Unknown)) => Health::Unknown,
                 _ => Health::Down,
             },
+        }
+    }
+
+    /// Part of its weight that it takes where `family` is wanted; for either, the most that one of its healthy addresses takes.
+    pub fn tenths(&self, family: Option<Family>) -> Tenths {
+        let each =
+            [(self.v4.is_some(), self.health_v4, self.tenths_v4), (self.v6.is_some(), self.health_v6, self.tenths_v6)];
+        match family {
+            Some(Family::V4) => self.tenths_v4,
+            Some(Family::V6) => self.tenths_v6,
+            None => {
+                let up = each.into_iter().filter(|(has, health, _)| *has && *health == Health::Up);
+                up.map(|(_, _, tenths)| tenths).max().unwrap_or(Tenths::ALL)
+            }
         }
     }
 

@@ -5,6 +5,12 @@
 
 mod build;
 mod guard;
+mod health;
+#[cfg(test)]
+mod health_tests;
+mod operate;
+mod overrides;
+pub mod pattern;
 pub mod place;
 pub mod saved;
 #[cfg(test)]
@@ -18,17 +24,24 @@ use std::{
 
 use jiff::Timestamp;
 
-pub use self::build::PoolParts;
-use self::guard::{Allowance, Freeze, Leaving};
+pub use self::{
+    build::PoolParts,
+    overrides::{Effective, Override, Overrides, Subject, Wish},
+};
+use self::{
+    guard::{Freeze, Leaving},
+    pattern::Pattern,
+};
+pub use crate::types::RealserverName;
 use crate::{
     config::{self, Config, Members, PoolIndex},
-    diagnostic::{Diagnostic, Diagnostics, Severity},
+    diagnostic::{Diagnostics, Severity},
     geo::Geo,
-    health::{Checked, Outcome, Target},
+    health::{Checked, ConnectFailure, Outcome, Target, calculate},
     name::Name,
     protect::Protection,
     snapshot::{Identity, Listener, Pool, Snapshot},
-    types::{Admin, Family, Generation, Health, PoolId, RealserverId, Ttl, Weight},
+    types::{Admin, Family, Generation, Health, PoolId, RealserverId, Tenths, Ttl},
     zone::{ServedZone, Zone, ZoneSet},
 };
 
@@ -49,8 +62,12 @@ pub enum Event {
     ZoneExpired(Name),
     /// A probe ended.
     Probed(Target, Outcome),
-    /// An operator spoke.
-    AdminSet(RealserverName, Override),
+    /// A probe was shown a certificate that is valid until then.
+    CertificateSeen(Target, Timestamp),
+    /// Somebody else could not connect to a realserver.
+    ConnectFailed(ConnectFailure),
+    /// An operator spoke, of everybody whom the pattern means.
+    OperatorSet(Pattern, Override),
     /// An operator ends a freeze: what the probes say is so.
     Thaw,
     /// Time has passed: overrides may have run out, and those who are held may go.
@@ -73,8 +90,23 @@ pub enum Happening {
         /// Why the probe failed, if it did.
         error: Option<Arc<str>>,
     },
+    /// A realserver's health changed that is calculated from several checks.
+    RealserverChanged {
+        /// Who.
+        realserver: RealserverName,
+        /// Before.
+        from: Health,
+        /// After.
+        to: Health,
+    },
+    /// The certificate that a target shows ends soon, or has ended.
+    CertificateEnding(Target, Timestamp),
+    /// Operators have forced the health of these, so that the change just told is not seen in any answer.
+    HealthMasked(Vec<RealserverName>),
+    /// What an operator has set, or taken back, and who that was.
+    OverrideSet(Subject, Override),
     /// What an operator had set ran out.
-    OverrideEnded(RealserverName, Override),
+    OverrideEnded(Subject, Override),
     /// A pool has nobody eligible now, or has somebody again.
     PoolChanged {
         /// The pool's name.
@@ -102,34 +134,26 @@ pub enum Happening {
     ZonePending(Name),
 }
 
-/// Where a realserver stands in the configuration: the key of everything that outlives snapshots.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RealserverName {
-    /// Its pool.
-    pub pool: Box<str>,
-    /// Its name there.
-    pub realserver: Box<str>,
+/// What health has to tell besides itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// Whether what probes find is not believed.
+    pub is_frozen: bool,
+    /// Targets whose health no probe has confirmed for three intervals.
+    pub n_stale: usize,
+    /// Targets whose certificate ends soon, or has ended.
+    pub n_ending: usize,
+    /// When the certificate ends that each target has shown.
+    pub certificates: Vec<(Target, Timestamp)>,
 }
 
-impl std::fmt::Display for RealserverName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.pool, self.realserver)
-    }
-}
-
-/// What an operator has set, by whom, why and for how long.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Override {
-    /// What; `Ready` takes an override back.
-    pub admin: Admin,
-    /// When it ends by itself.
-    pub until: Option<Timestamp>,
-    /// The operator's words.
-    pub reason: Option<Arc<str>>,
-    /// Who.
-    pub by: Box<str>,
-    /// When it was set.
-    pub since: Timestamp,
+/// Whose health a target's is.
+#[derive(Debug)]
+struct Behind {
+    /// Realservers of pools, these as indexes into [`State::parts`].
+    realservers: Vec<(usize, RealserverId)>,
+    /// Since when it is probed.
+    named: Timestamp,
 }
 
 /// A zone in service, and one that waits for its pools.
@@ -151,11 +175,15 @@ pub struct State {
     checked: HashMap<Target, Checked>,
     /// Health from before a restart or from under another check, taken up when targets are indexed.
     restored: HashMap<saved::TargetKey, Checked>,
-    overrides: BTreeMap<RealserverName, Override>,
+    overrides: Overrides,
     /// What of a pool does not follow from health, by index into the snapshot's pools.
     parts: Vec<PoolParts>,
-    /// Whose health a target's is: realservers of pools, these as indexes into `parts`. Has every target there is.
-    behind: HashMap<Target, Vec<(usize, RealserverId)>>,
+    /// Has every target there is.
+    behind: HashMap<Target, Behind>,
+    /// Pools where somebody takes less than its weight because it has just come up.
+    ramping: BTreeSet<usize>,
+    /// When the last event came.
+    now: Timestamp,
     /// The configured pools by name.
     pools_by_name: HashMap<Box<str>, PoolIndex>,
     pools: Vec<Arc<Pool>>,
@@ -183,6 +211,8 @@ impl State {
             overrides,
             parts: Vec::new(),
             behind: HashMap::new(),
+            ramping: BTreeSet::new(),
+            now,
             pools_by_name: HashMap::new(),
             pools: Vec::new(),
             stale: BTreeSet::new(),
@@ -199,6 +229,7 @@ impl State {
 
     /// Takes one event in. On an error nothing has changed.
     pub fn apply(&mut self, event: Event, now: Timestamp) -> Result<Vec<Happening>, Diagnostics> {
+        self.now = now;
         match event {
             Event::Configured(config, geo) => self.try_configure(config, geo),
             Event::GeoLoaded(geo) => {
@@ -219,10 +250,12 @@ impl State {
                 self.remove_zone(&apex);
                 Ok(Vec::new())
             }
-            Event::Probed(target, outcome) => Ok(self.probed(target, &outcome, now)),
-            Event::AdminSet(name, new) => self.set_admin(name, new),
+            Event::Probed(target, outcome) => Ok(self.probed(target, &outcome)),
+            Event::CertificateSeen(target, ends) => Ok(self.certificate_seen(target, ends)),
+            Event::ConnectFailed(failure) => Ok(self.connect_failed(&failure)),
+            Event::OperatorSet(pattern, new) => self.set_override(&pattern, new),
             Event::Thaw => {
-                let step = self.freeze.thaw();
+                let step = if self.freeze.since().is_some() { self.freeze.thaw() } else { guard::Step::None };
                 Ok(self.follow_freeze(step))
             }
             Event::Tick => {
@@ -230,6 +263,7 @@ impl State {
                 let step = self.freeze.tick(now);
                 happenings.extend(self.follow_freeze(step));
                 happenings.extend(self.release(now));
+                self.stale.extend(&self.ramping);
                 Ok(happenings)
             }
         }
@@ -296,9 +330,9 @@ impl State {
         current.chain(self.zones.values().filter_map(|loaded| loaded.pending.as_ref()).map(|zone| (zone, true)))
     }
 
-    /// The override of a realserver, if there is one.
-    pub fn override_of(&self, name: &RealserverName) -> Option<&Override> {
-        self.overrides.get(name)
+    /// What operators have set.
+    pub fn overrides(&self) -> &Overrides {
+        &self.overrides
     }
 
     /// How a target's health came about.
@@ -403,6 +437,8 @@ impl State {
         // A pool that is built of the same parts keeps its place in the round robin.
         let earlier = built.earlier.into_iter().map(|index| old_pools.get(index?).cloned());
         self.pools = earlier.enumerate().filter_map(|(index, earlier)| self.build_pool(index, earlier)).collect();
+        self.ramping =
+            (0..).zip(&self.pools).filter(|(_, pool)| build::is_ramping(pool)).map(|(index, _)| index).collect();
         self.serve_zones();
     }
 
@@ -432,10 +468,15 @@ impl State {
 
     /// Notes whose health each target's is, forgets targets that are gone, and takes up health from before.
     fn index_targets(&mut self) {
-        let mut behind: HashMap<Target, Vec<(usize, RealserverId)>> = HashMap::new();
+        let mut behind: HashMap<Target, Behind> = HashMap::new();
         for (index, parts) in self.parts.iter().enumerate() {
             for (target, id) in parts.probed() {
-                behind.entry(target).or_default().push((index, id));
+                let named = self.behind.get(&target).map_or(self.now, |before| before.named);
+                let entry = behind.entry(target).or_insert_with(|| Behind { realservers: Vec::new(), named });
+                // A calculated check may name one that it leads to a second time.
+                if !entry.realservers.contains(&(index, id)) {
+                    entry.realservers.push((index, id));
+                }
             }
         }
         // A check with another name or other numbers is another target, and what was known under the old one is better than nothing.
@@ -471,7 +512,7 @@ impl State {
         let realservers = match &pool.members {
             Members::Pools { .. } => Vec::new(),
             Members::Realservers { realservers, check, .. } => {
-                let stand = |realserver| self.stand(&pool.name, check.as_ref(), realserver);
+                let stand = |realserver| self.stand(pool, check.as_ref(), realserver);
                 realservers.iter().map(stand).collect()
             }
         };
@@ -501,31 +542,48 @@ impl State {
     /// A realserver as it stands now.
     fn stand(
         &self,
-        pool: &str,
+        pool: &config::Pool,
         check: Option<&Arc<config::Check>>,
         realserver: &config::Realserver,
     ) -> crate::snapshot::Realserver {
-        let name = || RealserverName { pool: pool.into(), realserver: realserver.name.clone() };
-        let set = if self.overrides.is_empty() { None } else { self.overrides.get(&name()) };
-        let checked = |family| self.checked.get(&Target::new(check?, realserver, family)?);
-        let health = |family| match check {
-            None => Health::Up,
-            Some(_) => checked(family).map_or(Health::Unknown, |checked| checked.health),
+        let set = self.overrides.effective(&pool.name, &realserver.name);
+        let checked =
+            |check: &Arc<config::Check>, family| self.checked.get(&Target::new(check, &pool.name, realserver, family)?);
+        let health = |family| match (set.force().health(), check) {
+            (Some(forced), _) => forced,
+            (None, None) => Health::Up,
+            (None, Some(check)) => {
+                calculate(check, &mut |leaf| checked(leaf, family).map_or(Health::Unknown, |one| one.health))
+            }
         };
-        let error = |family| {
-            checked(family)
-                .filter(|checked| checked.health == Health::Down)
-                .and_then(|checked| checked.last_error.clone())
+        let health = [Family::V4, Family::V6].map(health);
+        let leaves = |is_wanted: bool| check.filter(|_| is_wanted).map(config::Check::leaves).unwrap_or_default();
+        let error = |family, is_down| {
+            let all = leaves(is_down);
+            let down = all.iter().filter_map(|leaf| checked(leaf, family)).find(|one| one.health == Health::Down);
+            down.and_then(|one| one.last_error.clone())
         };
-        let is_leaving_late = self.leaving.get(pool).is_some_and(|leaving| leaving.holds(&realserver.name));
+        let is_leaving_late = self.leaving.get(&pool.name).is_some_and(|leaving| leaving.holds(&realserver.name));
         let is_frozen = |family| {
-            let target = check.and_then(|check| Target::new(check, realserver, family));
-            target.is_some_and(|target| self.freeze.holds(&target))
+            let holds =
+                |leaf| Target::new(leaf, &pool.name, realserver, family).is_some_and(|one| self.freeze.holds(&one));
+            self.freeze.since().is_some() && leaves(true).iter().any(holds)
         };
-        let why = match set {
-            Some(set) => set.reason.clone(),
-            None => error(Family::V4).or_else(|| error(Family::V6)),
+        // What an operator says is so, whatever a guard does not believe of the probes.
+        let is_held = |family| set.health.is_none() && (is_leaving_late || is_frozen(family));
+        let why = match set.traffic.or(set.health) {
+            Some(set) => Some(set.why().into()),
+            None => {
+                let [v4, v6] = health.map(|health| health == Health::Down);
+                error(Family::V4, v4).or_else(|| error(Family::V6, v6))
+            }
         };
+        let tenths = |family, health| {
+            let all = leaves(pool.ramp.is_some() && health == Health::Up);
+            let recovered = all.iter().filter_map(|leaf| checked(leaf, family)?.recovered).max();
+            pool.ramp.zip(recovered).map_or(Tenths::ALL, |(ramp, recovered)| build::ramped(ramp, recovered, self.now))
+        };
+        let [health_v4, health_v6] = health;
         crate::snapshot::Realserver {
             name: realserver.name.clone(),
             v4: realserver.v4,
@@ -533,11 +591,14 @@ impl State {
             port: realserver.port,
             weight: realserver.weight,
             url: realserver.url.clone(),
-            health_v4: health(Family::V4),
-            health_v6: health(Family::V6),
-            is_held_v4: is_leaving_late || is_frozen(Family::V4),
-            is_held_v6: is_leaving_late || is_frozen(Family::V6),
-            admin: set.map_or(Admin::Ready, |set| set.admin),
+            health_v4,
+            health_v6,
+            tenths_v4: tenths(Family::V4, health_v4),
+            tenths_v6: tenths(Family::V6, health_v6),
+            is_held_v4: is_held(Family::V4),
+            is_held_v6: is_held(Family::V6),
+            admin: set.admin(),
+            is_forced: set.health.is_some(),
             why,
         }
     }
@@ -552,8 +613,17 @@ impl State {
                 continue;
             }
             let (was_all_down, is_all_down) = (build::is_all_down(&old), build::is_all_down(&new));
-            if was_all_down != is_all_down && index < self.config.pools.len() {
+            let is_configured = index < self.config.pools.len();
+            if is_configured && self.is_calculated(index) {
+                happenings.extend(build::changes(&old, &new));
+            }
+            if was_all_down != is_all_down && is_configured {
                 happenings.push(Happening::PoolChanged { pool: new.name.clone(), is_all_down });
+            }
+            if build::is_ramping(&new) {
+                self.ramping.insert(index);
+            } else {
+                self.ramping.remove(&index);
             }
             if let Some(place) = self.pools.get_mut(index) {
                 *place = new;
@@ -563,191 +633,11 @@ impl State {
         happenings
     }
 
-    fn probed(&mut self, target: Target, outcome: &Outcome, now: Timestamp) -> Vec<Happening> {
-        // A probe that was on its way when its target left, or went into maint, has nothing to say any more.
-        let Some(behind) = self.behind.get(&target).filter(|_| self.is_probed(&target)) else { return Vec::new() };
-        let indexes: BTreeSet<usize> = behind.iter().map(|(index, _)| *index).collect();
-        let mut realservers: Vec<RealserverName> = self.names_behind(&target).collect();
-        let before = self.checked.remove(&target).unwrap_or_default();
-        let (from, n_left) = (before.health, before.n_left(&target.check));
-        let after = before.observe(outcome, &target.check, now);
-        let (to, error) = (after.health, after.last_error.clone());
-        let is_as_sure = after.n_left(&target.check) == n_left;
-        self.checked.insert(target.clone(), after);
-        if from != to || (!is_as_sure && self.follows_certainty()) {
-            self.stale.extend(indexes);
-        }
-        if from == to {
-            return Vec::new();
-        }
-        realservers.sort();
-        realservers.dedup();
-        let changed = Happening::HealthChanged { target: target.clone(), realservers, from, to, error };
-        std::iter::once(changed).chain(self.guard(&target, from, to, now)).collect()
-    }
-
-    /// Asks the guards whether a change of health may be believed.
-    fn guard(&mut self, target: &Target, from: Health, to: Health, now: Timestamp) -> Vec<Happening> {
-        let (n_probed, above) = (self.behind.len(), self.config.guards.freeze_above);
-        let step = match (from, to) {
-            (Health::Up, Health::Down) => self.freeze.fell(target, n_probed, above, now),
-            (_, Health::Up) => self.freeze.rose(target, n_probed, above, now),
-            _ => guard::Step::None,
-        };
-        let mut happenings = self.follow_freeze(step);
-        for (index, id) in self.behind.get(target).cloned().unwrap_or_default() {
-            let Some((pool, name, weight, allowance)) = self.allowance_of(index, id) else { continue };
-            let is_back = || self.parts.get(index).is_some_and(|parts| self.has_nothing_down(parts, id));
-            match (from, to) {
-                (Health::Up, Health::Down) => {
-                    let leaving = self.leaving.entry(pool.clone()).or_default();
-                    let was_held = leaving.holds(&name);
-                    if !leaving.ask(&name, weight, allowance, now) && !was_held {
-                        happenings.push(Happening::Held(RealserverName { pool, realserver: name }));
-                    }
-                }
-                (_, Health::Up) if is_back() => {
-                    if let Some(leaving) = self.leaving.get_mut(&pool) {
-                        leaving.came_back(&name);
-                    }
-                }
-                _ => {}
-            }
-        }
-        happenings
-    }
-
-    /// A realserver of a pool with `max_leave`, and what that allows; `None` for other pools and for listeners' own schedulers, which share
-    /// their pool's.
-    fn allowance_of(&self, index: usize, id: RealserverId) -> Option<(Box<str>, Box<str>, Weight, Allowance)> {
-        let pool = self.config.pools.get(index)?;
-        let percentage = Some(pool.max_leave).filter(|&percentage| percentage < 100)?;
-        let Members::Realservers { realservers, check: Some(check), .. } = &pool.members else { return None };
-        let realserver = realservers.get(usize::from(id.0))?;
-        let total = realservers.iter().map(|realserver| u64::from(realserver.weight.get())).sum();
-        let allowance = Allowance { percentage, total, interval: check.interval };
-        Some((pool.name.clone(), realserver.name.clone(), realserver.weight, allowance))
-    }
-
-    fn has_nothing_down(&self, parts: &PoolParts, id: RealserverId) -> bool {
-        let mut of_it = parts.probed().filter(|(_, other)| *other == id);
-        of_it.all(|(target, _)| self.checked.get(&target).is_none_or(|checked| checked.health != Health::Down))
-    }
-
-    /// Pools follow what a freeze holds or lets go.
-    fn follow_freeze(&mut self, step: guard::Step) -> Vec<Happening> {
-        let (targets, happening) = match step {
-            guard::Step::None | guard::Step::Held => return Vec::new(),
-            guard::Step::Frozen(held) => {
-                let happening = Happening::Frozen { n_fallen: held.len(), n_probed: self.behind.len() };
-                (held, happening)
-            }
-            guard::Step::Thawed(held) => {
-                let n_down = held.len();
-                (held, Happening::Thawed { n_down })
-            }
-        };
-        for target in &targets {
-            self.stale.extend(self.behind.get(target).into_iter().flatten().map(|(index, _)| *index));
-        }
-        vec![happening]
-    }
-
-    /// Lets those go who had to wait for others to leave.
-    fn release(&mut self, now: Timestamp) -> Vec<Happening> {
-        let mut happenings = Vec::new();
-        let waiting: Vec<Box<str>> =
-            self.leaving.iter().filter(|(_, leaving)| !leaving.is_idle()).map(|(pool, _)| pool.clone()).collect();
-        for pool in waiting {
-            let index = self.pools_by_name.get(&pool).copied();
-            let allowance = index.and_then(|index| self.allowance_of(index, RealserverId(0)));
-            let Some(leaving) = self.leaving.get_mut(&pool) else { continue };
-            let released = match allowance {
-                Some((.., allowance)) => leaving.tick(allowance, now),
-                // A reload has taken `max_leave` or the check away.
-                None => leaving.release_all(),
-            };
-            if !released.is_empty() {
-                let is_of_pool = |(_, parts): &(usize, &PoolParts)| parts.name() == &*pool;
-                let indexes = self.parts.iter().enumerate().filter(is_of_pool).map(|(index, _)| index);
-                self.stale.extend(indexes.collect::<Vec<_>>());
-            }
-            let named = |realserver| Happening::Released(RealserverName { pool: pool.clone(), realserver });
-            happenings.extend(released.into_iter().map(named));
-        }
-        happenings
-    }
-
-    fn names_behind(&self, target: &Target) -> impl Iterator<Item = RealserverName> {
-        let behind = self.behind.get(target).into_iter().flatten();
-        behind.filter_map(|(index, id)| self.parts.get(*index)?.name_of(*id))
-    }
-
     /// Whether some realserver behind the target is not in maint.
     fn is_probed(&self, target: &Target) -> bool {
-        let is_in_maint = |name| self.overrides.get(&name).is_some_and(|set| set.admin == Admin::Maint);
+        let is_in_maint =
+            |name: RealserverName| self.overrides.effective(&name.pool, &name.realserver).admin() == Admin::Maint;
         self.overrides.is_empty() || !self.names_behind(target).all(is_in_maint)
-    }
-
-    fn set_admin(&mut self, name: RealserverName, new: Override) -> Result<Vec<Happening>, Diagnostics> {
-        let Some(&index) = self.pools_by_name.get(&name.pool) else {
-            let names: Vec<&str> = self.config.pools.iter().map(|pool| &*pool.name).collect();
-            let error = Diagnostic::bare(format!("unknown pool `{}`", name.pool));
-            return Err(error.hint(format!("there are {}", listed(&names))).into());
-        };
-        let realservers = match self.config.pools.get(index).map(|pool| &pool.members) {
-            Some(Members::Realservers { realservers, .. }) => realservers.as_slice(),
-            _ => &[],
-        };
-        if !realservers.iter().any(|realserver| realserver.name == name.realserver) {
-            let names: Vec<&str> = realservers.iter().map(|realserver| &*realserver.name).collect();
-            let error = Diagnostic::bare(format!("pool `{}` has no realserver `{}`", name.pool, name.realserver));
-            return Err(match names.is_empty() {
-                true => error.hint("it is a pool of pools; name a realserver of one of its members"),
-                false => error.hint(format!("there are {}", listed(&names))),
-            }
-            .into());
-        }
-        if new.admin == Admin::Ready {
-            self.overrides.remove(&name);
-        } else {
-            self.overrides.insert(name.clone(), new);
-        }
-        self.admin_changed(&name);
-        Ok(Vec::new())
-    }
-
-    /// After an override came or went: health of what is no longer probed is forgotten, and the pools follow.
-    fn admin_changed(&mut self, name: &RealserverName) {
-        let is_of_pool = |(_, parts): &(usize, &PoolParts)| parts.name() == &*name.pool;
-        let of_pool: Vec<(usize, &PoolParts)> = self.parts.iter().enumerate().filter(is_of_pool).collect();
-        let probed =
-            of_pool.iter().flat_map(|(_, parts)| parts.probed().map(|(target, id)| (parts.name_of(id), target)));
-        let forgotten: Vec<Target> = probed
-            .filter(|(probed, target)| probed.as_ref() == Some(name) && !self.is_probed(target))
-            .map(|(_, target)| target)
-            .collect();
-        let mut touched: BTreeSet<usize> = of_pool.iter().map(|(index, _)| *index).collect();
-        for target in forgotten {
-            self.checked.remove(&target);
-            self.freeze.forget(&target);
-            touched.extend(self.behind.get(&target).into_iter().flatten().map(|(index, _)| *index));
-        }
-        self.stale.extend(touched);
-    }
-
-    fn expire_overrides(&mut self, now: Timestamp) -> Vec<Happening> {
-        let ended = |set: &Override| set.until.is_some_and(|until| until <= now);
-        let names: Vec<RealserverName> =
-            self.overrides.iter().filter(|(_, set)| ended(set)).map(|(name, _)| name.clone()).collect();
-        let mut happenings = Vec::new();
-        for name in names {
-            if let Some(set) = self.overrides.remove(&name) {
-                happenings.push(Happening::OverrideEnded(name.clone(), set));
-                self.admin_changed(&name);
-            }
-        }
-        happenings
     }
 }
 
@@ -789,7 +679,7 @@ fn listed(names: &[&str]) -> String {
 
 /// A target by what its check does: a check that was only renamed is the same probe.
 fn nameless(target: &Target) -> Target {
-    Target { check: Arc::new(config::Check { name: "".into(), ..(*target.check).clone() }), address: target.address }
+    Target { check: Arc::new(config::Check { name: "".into(), ..(*target.check).clone() }), ..target.clone() }
 }
 
 /// Indexes of pools are far below 2^32: each takes more than one byte of configuration.

@@ -25,6 +25,25 @@ impl Weight {
     }
 }
 
+/// Part of its weight that a realserver takes, in tenths: 1 ..= 10. Less than all of it while it has just come up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tenths(u8);
+
+impl Tenths {
+    /// All of its weight.
+    pub const ALL: Tenths = Tenths(10);
+
+    /// The nearest part that there is.
+    pub fn new(tenths: u8) -> Self {
+        Self(tenths.clamp(1, 10))
+    }
+
+    /// 1 to 10.
+    pub fn get(self) -> u8 {
+        self.0
+    }
+}
+
 /// Seconds a resolver may cache an answer; at most 2^31 - 1 (RFC 2181 §8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Ttl(u32);
@@ -142,6 +161,40 @@ impl fmt::Display for Admin {
     }
 }
 
+/// What an operator says of health, whatever probes say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Force {
+    /// Nothing: probes decide.
+    #[default]
+    Auto,
+    /// It is up.
+    Up,
+    /// It is down.
+    Down,
+}
+
+impl Force {
+    /// The health that is forced, if one is.
+    pub fn health(self) -> Option<Health> {
+        match self {
+            Self::Auto => None,
+            Self::Up => Some(Health::Up),
+            Self::Down => Some(Health::Down),
+        }
+    }
+}
+
+impl fmt::Display for Force {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Up => "forced up",
+            Self::Down => "forced down",
+        })
+    }
+}
+
 /// Reads a duration as operators write it: a whole number and one unit of `ms`, `s`, `m`, `h`, `d`.
 ///
 /// Returns `None` for anything else, for a missing unit and for what is longer than 365 days.
@@ -171,6 +224,44 @@ pub fn format_duration(duration: Duration) -> String {
     format!("{milliseconds}ms")
 }
 
+/// Reads a size as operators write it: a whole number and one unit of `B`, `KiB`, `MiB`. `None` for anything else.
+pub fn parse_octets(text: &str) -> Option<usize> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let number: usize = number.parse().ok()?;
+    number.checked_mul(match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        _ => return None,
+    })
+}
+
+/// Writes a size the way [`parse_octets`] reads it, in the largest unit that loses nothing.
+pub fn format_octets(octets: usize) -> String {
+    for (unit, size) in [("MiB", 1 << 20), ("KiB", 1 << 10)] {
+        if octets >= size && octets.is_multiple_of(size) {
+            return format!("{}{unit}", octets / size);
+        }
+    }
+    format!("{octets}B")
+}
+
+/// Where a realserver stands in the configuration: the key of everything that outlives snapshots.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RealserverName {
+    /// Its pool.
+    pub pool: Box<str>,
+    /// Its name there.
+    pub realserver: Box<str>,
+}
+
+impl fmt::Display for RealserverName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.pool, self.realserver)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +274,16 @@ mod tests {
         }
         for text in ["", "5", "s", "5 s", "5sec", "-1s", "1.5s", "99999999999999999999s", "366d"] {
             assert_eq!(parse_duration(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_need_a_unit_and_read_back_as_written() {
+        for text in ["1B", "64KiB", "1MiB", "1025B", "1536KiB"] {
+            assert_eq!(parse_octets(text).map(format_octets).as_deref(), Some(text));
+        }
+        for text in ["", "5", "KiB", "5 KiB", "5kb", "-1B", "99999999999999999999B", "18446744073709551615KiB"] {
+            assert_eq!(parse_octets(text), None, "{text:?}");
         }
     }
 

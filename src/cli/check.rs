@@ -11,6 +11,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
     dns,
     geo::Geo,
+    health::probe::icmp,
     protect::Secrets,
     state::{self, State},
     zone::directory,
@@ -62,6 +63,10 @@ fn load(path: &Path) -> Result<Outcome, LoadError> {
         if let Err(unusable) = Secrets::load(path) {
             findings.extend(unusable);
         }
+    }
+    if let Err(unavailable) = icmp::check_available(&config) {
+        // The server may be another user, on another machine.
+        findings.push(Diagnostic { severity: Severity::Warning, ..unavailable });
     }
     let (mut n_zones, mut n_records) = (0, 0);
     if let Some(zones) = &config.dns.zones {

@@ -1,8 +1,54 @@
-//! An explanation as a person reads it.
+//! `fingerpost explain`: an explanation as a person reads it, and one from files alone.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::Path};
 
 use serde_json::Value;
+
+use super::{FAILED, OK, UNREACHABLE, operate, print};
+use crate::{
+    config::LoadError,
+    control::protocol::ExplainRequest,
+    runtime::{self, Offline},
+    state::pattern::Pattern,
+};
+
+/// Explains what a server with the files as they are would answer if everybody but `down` were up.
+pub(super) fn offline(config: &Path, down: Vec<Pattern>, request: &ExplainRequest, as_json: bool) -> u8 {
+    let mut offline = match load(config, None) {
+        Ok(offline) => offline,
+        Err(status) => return status,
+    };
+    for pattern in down {
+        if let Err(findings) = offline.suppose_down(pattern) {
+            eprintln!("{findings}");
+            return FAILED;
+        }
+    }
+    match runtime::explain(offline.snapshot(), request, fastrand::u64(..)) {
+        Ok(explanation) if as_json => operate::print_json(&explanation),
+        Ok(explanation) => print(&text(&explanation)),
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            return FAILED;
+        }
+    }
+    OK
+}
+
+/// Loads everything, or says what is wrong and returns the exit status.
+pub(super) fn load(config: &Path, known: Option<&Offline>) -> Result<Offline, u8> {
+    match Offline::load(config, known) {
+        Ok((offline, _)) => Ok(offline),
+        Err(LoadError::Unreadable(problem)) => {
+            eprintln!("{problem}");
+            Err(UNREACHABLE)
+        }
+        Err(LoadError::Invalid(findings)) => {
+            eprintln!("{findings}");
+            Err(FAILED)
+        }
+    }
+}
 
 /// Renders the object that `explain --json` prints.
 pub(super) fn text(explanation: &Value) -> String {
@@ -26,7 +72,11 @@ pub(super) fn text(explanation: &Value) -> String {
     );
     if let Some(zone) = word("zone") {
         let owner = word("owner").map_or(String::new(), |owner| format!(", name {owner}"));
-        line("zone", format!("{zone}{owner}"));
+        let found = word("match").map_or(String::new(), |found| format!(" ({found})"));
+        let record = word("record").map_or(String::new(), |record| format!(": {record}"));
+        line("zone", format!("{zone}{owner}{found}{record}"));
+    } else if let Some(found) = word("match") {
+        line("zone", found.to_owned());
     }
     let path: Vec<&str> = strings(explanation, "path");
     if path.len() > 1 {
@@ -34,6 +84,14 @@ pub(super) fn text(explanation: &Value) -> String {
     }
     for (index, step) in strings(explanation, "steps").into_iter().enumerate() {
         line(if index == 0 { "decision" } else { "" }, step.to_owned());
+    }
+    if let Some(key) = explanation.get("key").filter(|key| key.is_object()) {
+        let text = |name: &str| key.get(name).and_then(Value::as_str).unwrap_or("?");
+        let prefix = key.get("prefix").and_then(Value::as_u64).unwrap_or(0);
+        line(
+            "key",
+            format!("{}/{prefix} of the {}, hashed by pool `{}`", text("address"), text("source"), text("pool")),
+        );
     }
     for (index, realserver) in list(explanation, "realservers").iter().enumerate() {
         let text = |key: &str| realserver.get(key).and_then(Value::as_str).unwrap_or("-");
@@ -60,6 +118,12 @@ pub(super) fn text(explanation: &Value) -> String {
     if let Some(ttl) = explanation.get("ttl").and_then(Value::as_u64) {
         let who = if scope == 0 { "every client".to_owned() } else { format!("clients in the same /{scope}") };
         line("cached", format!("{ttl} s, the same for {who}"));
+        for (label, key) in [("ttl", "ttl_from"), ("scope", "scope_from")] {
+            let from = strings(explanation, key);
+            if !from.is_empty() {
+                line(label, from.join("; "));
+            }
+        }
     }
     if explanation.get("degraded").and_then(Value::as_bool) == Some(true) {
         line(

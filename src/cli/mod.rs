@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod explain;
 mod operate;
+mod plan;
 mod serve;
 
 use std::{net::IpAddr, path::PathBuf, process::ExitCode};
@@ -11,12 +12,18 @@ use std::{net::IpAddr, path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
-use crate::{control::protocol::Way, types::Admin};
+use crate::{
+    control::protocol::{ExplainRequest, Way},
+    state::{Wish, pattern::Pattern},
+    types::{Admin, Force},
+};
 
 /// Exit status of a command that did what it should.
 const OK: u8 = 0;
 /// Exit status of a command that found mistakes, or was refused.
 const FAILED: u8 = 1;
+/// Exit status of `plan` when clients would move.
+const MOVES: u8 = 3;
 /// Exit status of a command that could not read its file, or reach the server.
 const UNREACHABLE: u8 = 2;
 
@@ -30,7 +37,7 @@ const UNREACHABLE: u8 = 2;
     version,
     max_term_width = 110,
     arg_required_else_help = true,
-    after_help = "Exit status: 0 done; 1 mistakes were found, or the server refused; 2 a file could not be read, or no server answers"
+    after_help = "Exit status: 0 done; 1 mistakes were found, or the server refused; 2 a file could not be read, or no server answers; 3 `plan`: something moves"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -90,16 +97,41 @@ enum Command {
         /// The way the client comes: dns, redirect or l4
         #[arg(long, value_name = "WAY", default_value_t, value_parser = |text: &str| text.parse::<Way>())]
         via: Way,
+        /// Ask no server, but the files: as if the configuration had just been loaded and everybody were up
+        #[arg(long)]
+        offline: bool,
+        /// As if these were down: a realserver, several by `*` and `?`, or a pool; may be given again
+        #[arg(long, value_name = "POOL/REALSERVER|POOL", requires = "offline")]
+        down: Vec<Pattern>,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
     },
-    /// Give a realserver nothing new; what runs, runs on, and it is still probed
+    /// Compare with another configuration: what changes, who moves, who carries how much if somebody fails
+    ///
+    /// Zones and databases are read from the files that both configurations name. Exit status 0: nothing moves; 1: there are errors;
+    /// 2: a file could not be read; 3: something moves.
+    Plan(plan::Asked),
+    /// Give realservers nothing new; what runs, runs on, and they are still probed
     Drain(SetAdmin),
-    /// Take a realserver out altogether: no traffic even if all others are down, and no probes
+    /// Take realservers out altogether: no traffic even if all others are down, and no probes
     Maint(SetAdmin),
     /// Take `drain` or `maint` back
     Ready(SetReady),
+    /// Say that realservers are up or down, whatever their probes say; `auto` lets these decide again
+    ///
+    /// Probes go on, and what they find is logged and counted.
+    Force {
+        /// What they are
+        #[arg(value_enum, value_name = "up|down|auto")]
+        health: Forced,
+        #[command(flatten)]
+        set: SetAdmin,
+    },
+    /// End a freeze: believe what the probes say
+    ///
+    /// When more than `guards.freeze_above` of all addresses fall at once, they stay in service until they are up again, or until this.
+    Thaw,
     /// Read configuration, zones and databases again; returns when the outcome is known
     ///
     /// Changed files are reloaded without being told; this also says what came of it.
@@ -112,8 +144,8 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct SetAdmin {
-    /// The realserver, such as `web/ams-10`
-    #[arg(value_name = "POOL/REALSERVER")]
+    /// A realserver such as `web/ams-10`, several such as `'web/*'` or `'*/ams-?'`, or a pool: all of it, also what is added later
+    #[arg(value_name = "POOL/REALSERVER|POOL")]
     target: String,
     /// When it ends by itself: `30m`, `2h`, `1d` from now, `06:00` (UTC), or `2026-12-24T06:00Z`
     #[arg(long, value_name = "TIME")]
@@ -125,9 +157,30 @@ struct SetAdmin {
 
 #[derive(Debug, clap::Args)]
 struct SetReady {
-    /// The realserver, such as `web/ams-10`
-    #[arg(value_name = "POOL/REALSERVER")]
+    /// A realserver, several, or a pool, as for `drain`; what is set on a pool is taken back from the pool
+    #[arg(value_name = "POOL/REALSERVER|POOL")]
     target: String,
+}
+
+/// What `force` says.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Forced {
+    /// Up, and eligible
+    Up,
+    /// Down, and passed over
+    Down,
+    /// What probes say
+    Auto,
+}
+
+impl From<Forced> for Force {
+    fn from(forced: Forced) -> Self {
+        match forced {
+            Forced::Up => Self::Up,
+            Forced::Down => Self::Down,
+            Forced::Auto => Self::Auto,
+        }
+    }
 }
 
 /// How log records are written.
@@ -148,12 +201,21 @@ pub fn run() -> ExitCode {
         Command::Check { print, json } => check::check(&config, print, json),
         Command::Demo { seconds } => demo::demo(seconds),
         Command::Status { json } => operate::status(&config, json),
-        Command::Explain { name, rtype, client, ecs, via, json } => {
-            operate::explain(&config, operate::explain_request(name, rtype, client, ecs, via), json)
+        Command::Explain { name, rtype, client, ecs, via, offline, down, json } => {
+            let request = ExplainRequest { name, rtype, client, ecs, via };
+            match offline {
+                true => explain::offline(&config, down, &request, json),
+                false => operate::explain(&config, request, json),
+            }
         }
-        Command::Drain(set) => operate::set_admin(&config, Admin::Drain, set.target, set.until.as_deref(), set.reason),
-        Command::Maint(set) => operate::set_admin(&config, Admin::Maint, set.target, set.until.as_deref(), set.reason),
-        Command::Ready(set) => operate::set_admin(&config, Admin::Ready, set.target, None, None),
+        Command::Plan(asked) => plan::plan(&config, &asked),
+        Command::Drain(set) => operate::set(&config, Wish::Admin(Admin::Drain), set),
+        Command::Maint(set) => operate::set(&config, Wish::Admin(Admin::Maint), set),
+        Command::Ready(SetReady { target }) => {
+            operate::set(&config, Wish::Admin(Admin::Ready), SetAdmin { target, until: None, reason: None })
+        }
+        Command::Force { health, set } => operate::set(&config, Wish::Force(health.into()), set),
+        Command::Thaw => operate::thaw(&config),
         Command::Reload { json } => operate::reload(&config, json),
     };
     ExitCode::from(status)

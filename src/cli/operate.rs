@@ -1,31 +1,19 @@
-//! The commands that talk to a running server: `status`, `explain`, `drain`, `maint`, `ready`, `reload`.
+//! The commands that talk to a running server: `status`, `explain`, `drain`, `maint`, `ready`, `force`, `thaw`, `reload`.
 
-use std::{net::IpAddr, path::Path};
+use std::path::Path;
 
-use ipnet::IpNet;
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
-use super::{FAILED, OK, UNREACHABLE, print};
+use super::{FAILED, OK, SetAdmin, UNREACHABLE, print};
 use crate::{
     config,
     control::{
         client,
-        protocol::{ExplainRequest, Request, Response, Way},
+        protocol::{ExplainRequest, Request, Response},
         text, until,
     },
-    types::Admin,
+    state::Wish,
 };
-
-/// The question of `explain`.
-pub(super) fn explain_request(
-    name: String,
-    rtype: String,
-    client: Option<IpAddr>,
-    ecs: Option<IpNet>,
-    via: Way,
-) -> ExplainRequest {
-    ExplainRequest { name, rtype, client, ecs, via }
-}
 
 pub(super) fn status(config: &Path, as_json: bool) -> u8 {
     match ask(config, &Request::Status) {
@@ -57,13 +45,9 @@ pub(super) fn explain(config: &Path, request: ExplainRequest, as_json: bool) -> 
     }
 }
 
-pub(super) fn set_admin(
-    config: &Path,
-    admin: Admin,
-    target: String,
-    until: Option<&str>,
-    reason: Option<String>,
-) -> u8 {
+pub(super) fn set(config: &Path, wish: Wish, set: SetAdmin) -> u8 {
+    let SetAdmin { target, until, reason } = set;
+    let until = until.as_deref();
     let until = match until.map(|text| until::parse_until(text, Timestamp::now())).transpose() {
         Ok(until) => until.map(whole_second),
         Err(problem) => {
@@ -71,7 +55,25 @@ pub(super) fn set_admin(
             return FAILED;
         }
     };
-    match ask(config, &Request::SetAdmin { target, admin, until, reason }) {
+    let request = match wish {
+        Wish::Admin(admin) => Request::SetAdmin { target, admin, until, reason },
+        Wish::Force(force) => Request::Force { target, force, until, reason },
+    };
+    done(ask(config, &request))
+}
+
+/// The next whole second: nobody means the fraction that "now" happens to have, and everybody would have to read it.
+fn whole_second(time: Timestamp) -> Timestamp {
+    time.round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil)).unwrap_or(time)
+}
+
+pub(super) fn thaw(config: &Path) -> u8 {
+    done(ask(config, &Request::Thaw))
+}
+
+/// Prints what was done.
+fn done(response: Result<Response, u8>) -> u8 {
+    match response {
         Err(status) => status,
         Ok(Response::Done { message }) => {
             print(&message);
@@ -79,11 +81,6 @@ pub(super) fn set_admin(
         }
         Ok(other) => refused(other),
     }
-}
-
-/// The next whole second: nobody means the fraction that "now" happens to have, and everybody would have to read it.
-fn whole_second(time: Timestamp) -> Timestamp {
-    time.round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil)).unwrap_or(time)
 }
 
 pub(super) fn reload(config: &Path, as_json: bool) -> u8 {
@@ -111,7 +108,7 @@ pub(super) fn reload(config: &Path, as_json: bool) -> u8 {
 /// Finds the server through the configuration's control socket. An exit status if there is no answer.
 ///
 /// The server may be running with an older, good version of a file that is broken now; then the socket's path is taken from what can be read.
-fn ask(config: &Path, request: &Request) -> Result<Response, u8> {
+pub(super) fn ask(config: &Path, request: &Request) -> Result<Response, u8> {
     let socket = match config::load(config) {
         Ok((config, _)) => config.control.socket,
         Err(problem) => match config::control_socket_of(config) {
@@ -140,7 +137,7 @@ fn refused(response: Response) -> u8 {
     FAILED
 }
 
-fn print_json(value: &impl serde::Serialize) {
+pub(super) fn print_json(value: &impl serde::Serialize) {
     match serde_json::to_string_pretty(value) {
         Ok(text) => print(&text),
         Err(problem) => eprintln!("error: {problem}"),

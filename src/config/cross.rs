@@ -149,13 +149,12 @@ fn check_realserver_names(reader: &Reader<'_>, config: &Config, places: &Places)
     }
 }
 
-/// A tcp check has no port that it could guess.
+/// Some checks have no port that they could guess.
 fn check_probe_ports(reader: &Reader<'_>, config: &Config, places: &Places) {
     for (pool, spans) in config.pools.iter().zip(&places.realservers) {
         let Members::Realservers { realservers, check: Some(check), .. } = &pool.members else { continue };
-        if check.kind != CheckKind::Tcp || check.port.is_some() {
-            continue;
-        }
+        let leaves = check.leaves();
+        let Some(check) = leaves.iter().find(|check| check.needs_port() && check.port.is_none()) else { continue };
         for (realserver, span) in realservers.iter().zip(spans) {
             if realserver.port.or(realserver.check_port).is_none() {
                 let message =
@@ -295,12 +294,30 @@ fn overlaps(a: SocketAddr, b: SocketAddr) -> bool {
 /// What can be used, but hardly as it was meant.
 fn check_for_strangeness(reader: &Reader<'_>, config: &Config, places: &Places) {
     for (check, span) in config.checks.iter().zip(&places.checks) {
-        let is_used = config.pools.iter().any(|pool| match &pool.members {
+        let is_named_by_pool = config.pools.iter().any(|pool| match &pool.members {
             Members::Realservers { check: Some(used), .. } => used.name == check.name,
             _ => false,
         });
-        if !is_used {
+        let is_named_by_check = config.checks.iter().any(|other| match &other.kind {
+            CheckKind::Calculated(calculated) => calculated.checks.iter().any(|used| used.name == check.name),
+            _ => false,
+        });
+        if !is_named_by_pool && !is_named_by_check {
             reader.report(reader.warning(span.clone(), format!("no pool uses check `{}`", check.name)));
+        }
+    }
+    for (index, (pool, span)) in config.pools.iter().zip(&places.pools).enumerate() {
+        let has_scheduler = config.listeners.iter().any(|one| one.pool == index && one.scheduler == Some(Policy::Wrr));
+        if let Members::Realservers { policy: policy @ (Policy::Failover | Policy::SourceHash), .. } = &pool.members
+            && pool.ramp.is_some()
+            && !has_scheduler
+        {
+            let policy = if *policy == Policy::Failover { "failover" } else { "source-hash" };
+            let message = format!(
+                "`ramp` of pool `{}` changes nothing: its policy `{policy}` does not share by turns",
+                pool.name
+            );
+            reader.report(reader.warning(span.clone(), message).hint("remove the line, or use another policy"));
         }
     }
     for (pool, span) in config.pools.iter().zip(&places.pools) {

@@ -17,7 +17,7 @@ use toml::de::DeTable;
 
 use super::{
     Check, Config, Control, Dns, Guards, Listener, Policy, Pool, PoolIndex, Process, Redirect,
-    check::read_check,
+    check::read_checks,
     cross,
     encrypted::read_encrypted,
     pool::{read_percentage, read_pool},
@@ -90,13 +90,8 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>, source: &Source) -> Config 
     let state_dir =
         state.and_then(|state| state.get("dir")).and_then(|value| value.string()).unwrap_or("/var/lib/fingerpost");
     let checks = named_entries(root, "checks");
-    let checks: Vec<Arc<Check>> = checks
-        .iter()
-        .map(|(word, value)| {
-            places.checks.push(word.span.clone());
-            Arc::new(read_check(word.text, *value, &folder))
-        })
-        .collect();
+    places.checks.extend(checks.iter().map(|(word, _)| word.span.clone()));
+    let checks = read_checks(&checks, &folder);
     let pool_entries = named_entries(root, "pools");
     let pool_names: Vec<&str> = pool_entries.iter().map(|(word, _)| word.text).collect();
     let pools_by_name = pool_names.iter().zip(0..).map(|(name, index)| (*name, index)).collect();

@@ -19,7 +19,6 @@ mod transfer;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -28,6 +27,10 @@ use std::{
 use ipnet::IpNet;
 
 pub use self::{
+    check::{
+        Calculated, Check, CheckKind, DnsCheck, ExecCheck, GrpcCheck, HttpCheck, Octets, Pattern, Rcode, RecordType,
+        Rule, Talk, TlsCheck,
+    },
     print::print,
     transfer::{Algorithm, Allow, Party, Secondary, Transfer, TsigKey},
 };
@@ -194,60 +197,6 @@ pub struct Process {
     pub drain_timeout: Duration,
 }
 
-/// `[checks.NAME]`: how a realserver is probed and what makes it go up and down.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Check {
-    /// Its key in the file.
-    pub name: Box<str>,
-    /// What is done.
-    pub kind: CheckKind,
-    /// Time between the starts of two probes.
-    pub interval: Duration,
-    /// Longest time one probe may take, less than `interval`.
-    pub timeout: Duration,
-    /// Successes in a row to come up, at least 1.
-    pub rise: u32,
-    /// Failures in a row to go down, at least 1.
-    pub fall: u32,
-    /// Address to probe instead of the realserver's.
-    pub address: Option<IpAddr>,
-    /// Port to probe instead of the realserver's.
-    pub port: Option<u16>,
-}
-
-/// What a probe does.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum CheckKind {
-    /// A connection that opens is a success.
-    Tcp,
-    /// A response whose status is expected is a success.
-    Http(HttpCheck),
-    /// The same over TLS.
-    Https(HttpCheck, TlsCheck),
-}
-
-/// The request of an http or https check, and what is expected of its response.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct HttpCheck {
-    /// Path and query, starting with `/`.
-    pub path: String,
-    /// `Host` header; `None` sends the address.
-    pub host: Option<String>,
-    /// Status codes that are a success; redirects are not followed.
-    pub expect_status: Vec<RangeInclusive<u16>>,
-}
-
-/// TLS of an https check.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TlsCheck {
-    /// Whether the certificate must be valid for the name and lead to a trusted root.
-    pub verify: bool,
-    /// Server name sent and verified; `None` uses `host`, else the address.
-    pub sni: Option<String>,
-    /// PEM file of roots that are trusted beside the system's.
-    pub ca: Option<PathBuf>,
-}
-
 /// Where the control socket is unless the file says otherwise.
 const CONTROL_SOCKET: &str = "/run/fingerpost/control.sock";
 
@@ -265,8 +214,12 @@ pub struct Pool {
     pub answers: Option<Answers>,
     /// Percentage of the weight that must be eligible, else the pool above counts it as failed; 0 in a pool of pools.
     pub min_healthy: u8,
+    /// How long a realserver that has come up takes to get to its whole weight; `None` takes it at once.
+    pub ramp: Option<Duration>,
     /// What is answered when nobody is eligible. In a pool of pools `None` leaves it to the first member.
     pub on_all_down: Option<OnAllDown>,
+    /// Load that its realservers can carry together, in a unit of the operator's; for rehearsals alone.
+    pub capacity: Option<u64>,
     /// Percentage of the weight that may leave within one interval by falling; 100 in a pool of pools.
     pub max_leave: u8,
     /// Makes the TTL of answers follow the time in which health could next change them, no less than this. `None` leaves the zone's TTL; a
@@ -395,6 +348,8 @@ pub struct Realserver {
     pub check_port: Option<u16>,
     /// Where it is, for policy nearest; `None` is where the geo databases say that its address is.
     pub location: Option<geo::Coordinates>,
+    /// Load that it can carry, as for [`Pool::capacity`].
+    pub capacity: Option<u64>,
 }
 
 impl Realserver {

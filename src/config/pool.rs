@@ -20,6 +20,8 @@ use crate::{
 
 /// Realservers of one pool: what is computed for a pool grows with their square in the worst case.
 const REALSERVERS_MAX: usize = 4096;
+/// Greatest capacity: shares of it are still exact to a client in a million.
+const CAPACITY_MAX: u64 = 1_000_000_000_000;
 /// Addresses in a DNS answer that may be configured as a number; "all" is cut by the size of a message.
 const ANSWERS_MAX: u16 = 64;
 /// A browser that comes back after this is a new client.
@@ -34,7 +36,9 @@ pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>
         members: empty,
         answers: None,
         min_healthy: 0,
+        ramp: None,
         on_all_down: None,
+        capacity: None,
         max_leave: 100,
         min_ttl: None,
         location: None,
@@ -59,7 +63,7 @@ pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>
                 table.reader.report(error.hint("give it `realservers = [ … ]` or `members = [ … ]`"));
             }
             // They are about realservers; ignored here they would do harm the night they are needed.
-            for key in ["check", "affinity_prefix", "min_healthy", "max_leave"] {
+            for key in ["check", "affinity_prefix", "min_healthy", "max_leave", "ramp", "capacity"] {
                 if let Some(value) = table.get(key) {
                     value.reject(
                         format!("`{key}` belongs to a pool of realservers"),
@@ -87,6 +91,8 @@ pub(super) fn read_pool(context: &Context<'_>, word: &Word<'_>, value: Value<'_>
             .filter(|_| is_leaf)
             .and_then(|value| read_percentage(value, 0))
             .unwrap_or(0),
+        ramp: table.get("ramp").filter(|_| is_leaf).and_then(|value| value.duration()),
+        capacity: table.get("capacity").filter(|_| is_leaf).and_then(|value| value.integer(1..=CAPACITY_MAX)),
         on_all_down: on_all_down.or(is_leaf.then_some(OnAllDown::All)),
         max_leave: table
             .get("max_leave")
@@ -224,6 +230,7 @@ fn read_realserver(value: Value<'_>) -> Option<Realserver> {
         check_address: table.get("check_address").and_then(|value| value.address()),
         check_port: port("check_port"),
         location: table.get("location").and_then(read_location),
+        capacity: table.get("capacity").and_then(|value| value.integer(1..=CAPACITY_MAX)),
     };
     // Reported above; it is read to its end first, so that all its mistakes are told.
     name.map(|_| realserver)

@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    Answers, Check, CheckKind, Config, Dns, HttpCheck, Listener, Members, OnAllDown, OnExcluded, Policy, Pool,
-    PoolIndex, PoolsPolicy, Realserver, TsigKey,
+    Answers, Config, Dns, Listener, Members, OnAllDown, OnExcluded, Policy, Pool, PoolIndex, PoolsPolicy, Realserver,
+    TsigKey, check::print_check,
 };
 use crate::types::format_duration;
 
@@ -79,38 +79,38 @@ pub fn print(config: &Config) -> String {
     page.text
 }
 
-struct Page {
+pub(super) struct Page {
     text: String,
 }
 
 impl Page {
-    fn table(&mut self, name: impl Display) {
+    pub(super) fn table(&mut self, name: impl Display) {
         let _ = write!(self.text, "\n[{name}]\n");
     }
 
-    fn comment(&mut self, text: &str) {
+    pub(super) fn comment(&mut self, text: &str) {
         let _ = writeln!(self.text, "# {text}");
     }
 
-    fn bare(&mut self, key: &str, value: impl Display) {
+    pub(super) fn bare(&mut self, key: &str, value: impl Display) {
         let _ = writeln!(self.text, "{key} = {value}");
     }
 
-    fn string(&mut self, key: &str, value: impl Display) {
+    pub(super) fn string(&mut self, key: &str, value: impl Display) {
         self.bare(key, quote(value));
     }
 
-    fn strings(&mut self, key: &str, values: impl IntoIterator<Item = impl Display>) {
+    pub(super) fn strings(&mut self, key: &str, values: impl IntoIterator<Item = impl Display>) {
         let values: Vec<String> = values.into_iter().map(quote).collect();
         self.bare(key, format_args!("[{}]", values.join(", ")));
     }
 
-    fn duration(&mut self, key: &str, value: Duration) {
+    pub(super) fn duration(&mut self, key: &str, value: Duration) {
         self.string(key, format_duration(value));
     }
 }
 
-fn quote(value: impl Display) -> String {
+pub(super) fn quote(value: impl Display) -> String {
     toml::Value::String(value.to_string()).to_string()
 }
 
@@ -142,48 +142,6 @@ fn print_protection(page: &mut Page, dns: &Dns) {
     page.bare("prefix_v6", limit.prefix_v6);
     page.strings("exempt", &limit.exempt);
     page.bare("table_size", limit.table_size);
-}
-
-fn print_check(page: &mut Page, check: &Check) {
-    page.table(format_args!("checks.{}", check.name));
-    let kind = match check.kind {
-        CheckKind::Tcp => "tcp",
-        CheckKind::Http(_) => "http",
-        CheckKind::Https(..) => "https",
-    };
-    page.string("type", kind);
-    page.duration("interval", check.interval);
-    page.duration("timeout", check.timeout);
-    page.bare("rise", check.rise);
-    page.bare("fall", check.fall);
-    if let Some(address) = check.address {
-        page.string("address", address);
-    }
-    if let Some(port) = check.port {
-        page.bare("port", port);
-    }
-    match &check.kind {
-        CheckKind::Tcp => {}
-        CheckKind::Http(http) => print_http(page, http),
-        CheckKind::Https(http, tls) => {
-            print_http(page, http);
-            page.bare("verify", tls.verify);
-            if let Some(sni) = &tls.sni {
-                page.string("sni", sni);
-            }
-            if let Some(ca) = &tls.ca {
-                page.string("ca", ca.display());
-            }
-        }
-    }
-}
-
-fn print_http(page: &mut Page, http: &HttpCheck) {
-    page.string("path", &http.path);
-    if let Some(host) = &http.host {
-        page.string("host", host);
-    }
-    page.strings("expect_status", http.expect_status.iter().map(|range| format!("{}-{}", range.start(), range.end())));
 }
 
 fn print_pool(page: &mut Page, config: &Config, pool: &Pool) {
@@ -226,7 +184,15 @@ fn print_pool(page: &mut Page, config: &Config, pool: &Pool) {
         Members::Realservers { policy, realservers, check, affinity_prefix, default } => {
             page.string("policy", policy_name(*policy));
             page.string("min_healthy", format_args!("{}%", pool.min_healthy));
+            match pool.ramp {
+                Some(ramp) => page.duration("ramp", ramp),
+                None => page.comment("ramp: the whole weight at once"),
+            }
             page.string("max_leave", format_args!("{}%", pool.max_leave));
+            match pool.capacity {
+                Some(capacity) => page.bare("capacity", capacity),
+                None => page.comment("capacity: not known"),
+            }
             match check {
                 Some(check) => page.string("check", &check.name),
                 None => page.comment("check: none, all count as up"),
@@ -280,6 +246,7 @@ fn realserver_table(realserver: &Realserver) -> String {
     fields.extend(realserver.port.map(|port| format!("port = {port}")));
     fields.extend(realserver.url.as_ref().map(|url| format!("url = {}", quote(url))));
     fields.extend(realserver.check_address.map(|address| format!("check_address = {}", quote(address))));
+    fields.extend(realserver.capacity.map(|capacity| format!("capacity = {capacity}")));
     fields.extend(realserver.check_port.map(|port| format!("check_port = {port}")));
     fields.extend(realserver.location.map(|location| format!("location = [{location}]")));
     format!("{{ {} }}", fields.join(", "))

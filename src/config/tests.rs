@@ -1,5 +1,6 @@
 //! What a configuration may say, what is said of its mistakes, and that what is printed reads back.
 
+mod checks;
 mod encrypted;
 mod generated;
 mod mistakes;
@@ -112,7 +113,8 @@ fn example_reads_and_prints_as_the_same() {
 #[test]
 fn defaults_are_those_of_the_reference() {
     let config = read(
-        "version = 1\n[dns]\n[dns.rate_limit]\n[dns.encrypted]\ncertificate = \"c\"\nkey = \"k\"\n[redirect]\n[checks.c]\ntype = \"https\"\n[pools.p]\ncheck = \"c\"\n\
+        "version = 1\n[dns]\n[dns.rate_limit]\n[dns.encrypted]\ncertificate = \"c\"\nkey = \"k\"\n[redirect]\n[checks.c]\ntype = \"https\"\n[checks.d]\ntype = \"tcp\"\n\
+         [checks.e]\ntype = \"dns\"\nquery = \"example.org\"\n[pools.p]\ncheck = \"c\"\n\
          realservers = [{ name = \"a\", address = \"192.0.2.1\", port = 80 }]\n\
          [listeners.l]\nbind = \"192.0.2.1:8080\"\npool = \"p\"\n",
     );

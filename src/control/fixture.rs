@@ -11,11 +11,11 @@ use serde_json::json;
 use super::{
     Backend,
     protocol::{
-        AddressStatus, PoolStatus, RealserverStatus, ReloadError, ReloadReport, Request, Response, Service,
-        SocketStatus, Status, ZoneStatus,
+        AddressStatus, OverrideStatus, PoolStatus, RealserverStatus, ReloadError, ReloadReport, Request, Response,
+        Service, SocketStatus, Status, ZoneStatus,
     },
 };
-use crate::types::{Admin, Health};
+use crate::types::{Admin, Force, Health};
 
 /// 2026-11-26T12:00:00Z, the time of all tests here.
 pub(super) const NOW: Timestamp = Timestamp::constant(1_795_694_400, 0);
@@ -29,10 +29,14 @@ fn address(address: impl Into<IpAddr>, health: Health, since: i64, last_error: O
     AddressStatus {
         address: address.into(),
         health,
+        probed: None,
         since: ago(since),
         last_probe: ago(1),
         last_error,
         restored: false,
+        stale: false,
+        certificate_ends: None,
+        certificate_ending: false,
     }
 }
 
@@ -43,9 +47,13 @@ fn realserver(name: &str, weight: u16, addresses: Vec<AddressStatus>) -> Realser
         addresses,
         port: Some(80),
         weight,
+        ramp_percent: None,
         health: if is_up { Health::Up } else { Health::Down },
         eligible: is_up,
+        held: false,
         admin: Admin::Ready,
+        is_set_on_pool: false,
+        force: Force::Auto,
         reason: None,
         until: None,
         by: None,
@@ -84,6 +92,7 @@ pub(super) fn status() -> Status {
         generation: 17,
         started: ago(273_600).unwrap_or_default(),
         uptime_seconds: 273_600,
+        frozen_since: None,
         zones: vec![
             ZoneStatus {
                 apex: "example.com.".to_owned(),
@@ -131,6 +140,29 @@ pub(super) fn status() -> Status {
                 ..pool("static", "failover")
             },
         ],
+        overrides: vec![
+            OverrideStatus {
+                target: "web-eu/ams-c".to_owned(),
+                admin: Some(Admin::Drain),
+                force: None,
+                until: ago(-7200),
+                reason: Some("new kernel".to_owned()),
+                by: "alice".to_owned(),
+                since: ago(600).unwrap_or_default(),
+                is_gone: false,
+            },
+            OverrideStatus {
+                target: "web-ap".to_owned(),
+                admin: None,
+                force: Some(Force::Down),
+                until: None,
+                reason: None,
+                by: "bob".to_owned(),
+                since: ago(60).unwrap_or_default(),
+                is_gone: true,
+            },
+        ],
+        state_problem: None,
         sockets: vec![
             SocketStatus {
                 service: Service::Dns,
@@ -174,8 +206,10 @@ impl Backend for Fake {
             Request::SetAdmin { target, admin, .. } => {
                 Response::Done { message: format!("{target} is set to {admin}") }
             }
+            Request::Force { target, force, .. } => Response::Done { message: format!("{target} is {force}") },
             Request::Explain(explain) if explain.rtype == "NONE" => Response::error("unknown type `NONE`"),
             Request::Explain(explain) => Response::Explain(json!({ "name": explain.name, "via": explain.via })),
+            Request::Thaw => Response::error("nothing is frozen"),
             Request::Reload => Response::Reloaded(ReloadReport { ok: true, ..ReloadReport::default() }),
         }
     }

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Admin, Health};
+use crate::types::{Admin, Force, Health};
 
 /// Number of this protocol; both ends must have the same.
 pub const PROTOCOL: u32 = 1;
@@ -31,9 +31,9 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub enum Request {
     /// How everything stands.
     Status,
-    /// Sets what an operator wants of one realserver.
+    /// Sets what an operator wants of the traffic of some.
     SetAdmin {
-        /// `POOL/REALSERVER`.
+        /// `POOL/REALSERVER`, with `*` and `?` in either, or a `POOL`.
         target: String,
         /// What is wanted.
         admin: Admin,
@@ -42,8 +42,21 @@ pub enum Request {
         /// Why, in the operator's words.
         reason: Option<String>,
     },
+    /// Says what the health of some is, whatever probes say.
+    Force {
+        /// As for [`Request::SetAdmin`].
+        target: String,
+        /// What it is; `auto` lets probes decide again.
+        force: Force,
+        /// When it ends by itself; `None` is never.
+        until: Option<Timestamp>,
+        /// Why, in the operator's words.
+        reason: Option<String>,
+    },
     /// What a client would get, and why.
     Explain(ExplainRequest),
+    /// Ends a freeze: what the probes say is so.
+    Thaw,
     /// Reads configuration, zones and databases again; answered when the outcome is known.
     Reload,
 }
@@ -157,10 +170,40 @@ pub struct Status {
     pub zones: Vec<ZoneStatus>,
     /// Every configured pool, in the order of the configuration.
     pub pools: Vec<PoolStatus>,
+    /// Since when what probes find is not believed, because too many addresses fell at once.
+    #[serde(default)]
+    pub frozen_since: Option<Timestamp>,
+    /// Everything that operators have set, also on what is not there any more.
+    #[serde(default)]
+    pub overrides: Vec<OverrideStatus>,
+    /// What was wrong with the state file at the start, if anything.
+    #[serde(default)]
+    pub state_problem: Option<String>,
     /// Every address that is listened on.
     pub sockets: Vec<SocketStatus>,
     /// Why the last reload failed, if it did.
     pub reload_error: Option<ReloadError>,
+}
+
+/// Something that an operator has set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverrideStatus {
+    /// `POOL/REALSERVER`, or `POOL` for all of it.
+    pub target: String,
+    /// For traffic, if it is about that.
+    pub admin: Option<Admin>,
+    /// For health, if it is about that.
+    pub force: Option<Force>,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Who.
+    pub by: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether the configuration has nobody of this name: it waits for them to come back.
+    pub is_gone: bool,
 }
 
 /// One zone.
@@ -228,12 +271,24 @@ pub struct RealserverStatus {
     pub port: Option<u16>,
     /// Share of traffic.
     pub weight: u16,
+    /// The part of it that it takes while it has just come up, in percent.
+    #[serde(default)]
+    pub ramp_percent: Option<u8>,
     /// The best health of its addresses.
     pub health: Health,
     /// Whether it takes new traffic.
     pub eligible: bool,
+    /// Whether it is down and a guard keeps it in service: a freeze, or its pool's `max_leave`.
+    #[serde(default)]
+    pub held: bool,
     /// What an operator has set.
     pub admin: Admin,
+    /// Whether that is set on its pool.
+    #[serde(default)]
+    pub is_set_on_pool: bool,
+    /// What an operator says of its health.
+    #[serde(default)]
+    pub force: Force,
     /// Why.
     pub reason: Option<String>,
     /// Until when.
@@ -249,6 +304,9 @@ pub struct AddressStatus {
     pub address: IpAddr,
     /// What counts.
     pub health: Health,
+    /// What probes say, if `health` is an operator's word.
+    #[serde(default)]
+    pub probed: Option<Health>,
     /// When `health` last changed.
     pub since: Option<Timestamp>,
     /// When the last probe ended.
@@ -257,6 +315,15 @@ pub struct AddressStatus {
     pub last_error: Option<String>,
     /// Whether `health` is remembered from before a restart and no probe has ended since.
     pub restored: bool,
+    /// Whether no probe has confirmed `health` for three intervals.
+    #[serde(default)]
+    pub stale: bool,
+    /// When the certificate ends that was last shown.
+    #[serde(default)]
+    pub certificate_ends: Option<Timestamp>,
+    /// Whether that is soon enough to be warned of.
+    #[serde(default)]
+    pub certificate_ending: bool,
 }
 
 /// One address that is listened on.
@@ -416,7 +483,7 @@ mod tests {
             reason: Some("two\nlines, \"quoted\"".to_owned()),
         };
         let unset = Request::SetAdmin { target: "a/b".to_owned(), admin: Admin::Ready, until: None, reason: None };
-        for request in [Request::Status, Request::Reload, set, unset, Request::Explain(explain)] {
+        for request in [Request::Status, Request::Thaw, Request::Reload, set, unset, Request::Explain(explain)] {
             let line = encode_request(&request).expect("line");
             assert_eq!(line.iter().position(|&byte| byte == b'\n'), Some(line.len() - 1));
             assert_eq!(decode_request(&line).expect("request"), request);

@@ -8,14 +8,20 @@ use std::{iter, net::SocketAddr, time::Duration};
 use jiff::Timestamp;
 
 use super::protocol::{
-    AddressStatus, PoolStatus, RealserverStatus, ReloadError, SecondaryStatus, SocketStatus, Status, ZoneStatus,
+    AddressStatus, OverrideStatus, PoolStatus, RealserverStatus, ReloadError, SecondaryStatus, SocketStatus, Status,
+    ZoneStatus,
 };
-use crate::types::{Admin, Health};
+use crate::types::{Admin, Force, Health};
 
 /// The status as `fingerpost status` prints it, `now` being the time that ages are counted to. Ends with a newline.
 pub fn status_text(status: &Status, now: Timestamp) -> String {
     let mut parts = vec![headline(status)];
     parts.extend(status.reload_error.as_ref().map(|error| reload_text(error, now)));
+    parts.extend(status.frozen_since.map(|since| frozen_text(since, now)));
+    parts.extend(status.state_problem.as_ref().map(|problem| format!("STATE {}\n", printable(problem))));
+    if !status.overrides.is_empty() {
+        parts.push(overrides_text(&status.overrides, now));
+    }
     if !status.zones.is_empty() {
         parts.push(zones_text(&status.zones, now));
     }
@@ -89,6 +95,31 @@ fn reload_text(error: &ReloadError, now: Timestamp) -> String {
     lines(iter::once(first).chain(indented(&error.errors)))
 }
 
+fn overrides_text(overrides: &[OverrideStatus], now: Timestamp) -> String {
+    let row = |set: &OverrideStatus| {
+        let what = match (set.admin, set.force) {
+            (Some(admin), _) => admin.to_string(),
+            (None, force) => force.unwrap_or_default().to_string(),
+        };
+        let until = set.until.map_or("-".to_owned(), |until| format!("in {}", age(elapsed(now, until))));
+        let reason = set.reason.as_deref().map(printable).unwrap_or_default();
+        let is_gone = if set.is_gone { "nobody has this name" } else { "" };
+        let separator = if reason.is_empty() || !set.is_gone { "" } else { "; " };
+        Row {
+            cells: [
+                printable(&set.target),
+                what,
+                format!("{} ago", age(elapsed(set.since, now))),
+                until,
+                printable(&set.by),
+                format!("{reason}{separator}{is_gone}"),
+            ],
+            notes: Vec::new(),
+        }
+    };
+    lines(table(["OVERRIDE", "SET", "SINCE", "ENDS", "BY", "WHY"], overrides.iter().map(row).collect()))
+}
+
 fn zones_text(zones: &[ZoneStatus], now: Timestamp) -> String {
     let row = |zone: &ZoneStatus| Row {
         cells: [
@@ -152,16 +183,21 @@ fn realserver_rows(pool: &PoolStatus, realserver: &RealserverStatus, now: Timest
             (Health::Up, Some(error)) => format!("last probe failed: {}", printable(error)),
             (_, Some(error)) => printable(error),
         };
-        let separator = if operator.is_empty() || probe.is_empty() { "" } else { "; " };
+        let certificate = address.certificate_ends.filter(|_| address.certificate_ending);
+        let certificate = certificate.map_or(String::new(), |ends| match ends > now {
+            true => format!("certificate ends in {}", age(elapsed(now, ends))),
+            false => "certificate has ended".to_owned(),
+        });
+        let why: Vec<String> = [operator, probe, certificate].into_iter().filter(|text| !text.is_empty()).collect();
         Row {
             cells: [
                 first(printable(&realserver.name)),
                 address_text(address, realserver.port),
-                first(realserver.weight.to_string()),
+                first(weight_text(realserver)),
                 health_text(pool, address, now),
                 first(admin_text(realserver, now)),
                 first(traffic_text(pool, realserver).to_owned()),
-                format!("{operator}{separator}{probe}"),
+                why.join("; "),
             ],
             notes: Vec::new(),
         }
@@ -179,22 +215,49 @@ fn address_text(address: &AddressStatus, port: Option<u16>) -> String {
 fn health_text(pool: &PoolStatus, address: &AddressStatus, now: Timestamp) -> String {
     let health = address.health;
     let since = address.since.map_or(String::new(), |since| format!(" {}", age(elapsed(since, now))));
+    let stale = if address.stale { " (stale)" } else { "" };
+    if let Some(probed) = address.probed {
+        return format!("{health} (forced; probes say {probed})");
+    }
     match (&pool.check, address.restored) {
         (None, _) => format!("{health} (no check)"),
-        (Some(_), true) => format!("{health}{since} (before the restart)"),
-        (Some(_), false) => format!("{health}{since}"),
+        (Some(_), true) => format!("{health}{since} (before the restart){stale}"),
+        (Some(_), false) => format!("{health}{since}{stale}"),
+    }
+}
+
+/// What counts, and how much of it while the realserver has just come up.
+fn weight_text(realserver: &RealserverStatus) -> String {
+    match realserver.ramp_percent {
+        Some(percent) => format!("{} ({percent}%)", realserver.weight),
+        None => realserver.weight.to_string(),
     }
 }
 
 fn admin_text(realserver: &RealserverStatus, now: Timestamp) -> String {
+    let set = match (realserver.admin, realserver.force) {
+        (Admin::Ready, Force::Auto) => Admin::Ready.to_string(),
+        (Admin::Ready, force) => force.to_string(),
+        (admin, _) if realserver.is_set_on_pool => format!("{admin} (pool)"),
+        (admin, _) => admin.to_string(),
+    };
     match realserver.until {
-        Some(until) => format!("{} for {}", realserver.admin, age(elapsed(now, until))),
-        None => realserver.admin.to_string(),
+        Some(until) => format!("{set} for {}", age(elapsed(now, until))),
+        None => set,
     }
+}
+
+fn frozen_text(since: Timestamp, now: Timestamp) -> String {
+    format!(
+        "FROZEN {} ago: so many addresses fell at once that this node's own network is the likelier cause.\n  They stay in service until they \
+         are up again, or until `fingerpost thaw`.\n",
+        age(elapsed(since, now))
+    )
 }
 
 fn traffic_text(pool: &PoolStatus, realserver: &RealserverStatus) -> &'static str {
     match (realserver.eligible, pool.is_degraded, realserver.admin) {
+        (true, _, _) if realserver.held => "held",
         (true, _, _) => "yes",
         (false, true, Admin::Ready) => "fail-open",
         (false, _, _) => "no",
@@ -263,6 +326,10 @@ mod tests {
           error: unknown key `polls`
            --> fingerpost.toml:9:1
 
+        OVERRIDE      SET          SINCE    ENDS      BY     WHY
+        web-eu/ams-c  drain        10m ago  in 2h 0m  alice  new kernel
+        web-ap        forced down  1m ago   -         bob    nobody has this name
+
         ZONE          SERIAL      RECORDS  LOADED  FILE
         example.com.  2026112201  1234     3m ago  zones/example.com.zone
         example.net.  -           0        never   zones/example.net.zone
@@ -293,7 +360,14 @@ mod tests {
 
     #[test]
     fn quiet_server_has_nothing_but_its_headline() {
-        let status = Status { zones: vec![], pools: vec![], sockets: vec![], reload_error: None, ..fixture::status() };
+        let status = Status {
+            zones: vec![],
+            pools: vec![],
+            sockets: vec![],
+            overrides: vec![],
+            reload_error: None,
+            ..fixture::status()
+        };
         insta::assert_snapshot!(status_text(&status, fixture::NOW), @r"
         fingerpost 0.1.0, up 3d 4h, generation 17
         zones: 0; pools: 0
@@ -326,6 +400,10 @@ mod tests {
                 }
             }
         }
+        for set in &mut status.overrides {
+            (set.target, set.by, set.reason) = (hostile.clone(), hostile.clone(), Some(hostile.clone()));
+        }
+        status.state_problem = Some(hostile.clone());
         for socket in &mut status.sockets {
             (socket.listener, socket.pool) = (Some(hostile.clone()), Some(hostile.clone()));
         }

@@ -64,6 +64,8 @@ pub struct Consulted<'s> {
     pub apex: &'s Name,
     /// The name that was handed over; its POOL record may stand at a wildcard.
     pub owner: Owner<'s>,
+    /// TTL of the POOL record.
+    pub ttl: Ttl,
     /// The first realservers of it are the addresses of the answer.
     pub ranking: Ranking<'s>,
 }

@@ -185,10 +185,12 @@ impl<'s> Walk<'s, '_, '_> {
     fn ask_pool(&mut self, served: &'s ServedZone, index: usize, ttl: Ttl) {
         let Some(&id) = served.pools.get(index) else { return self.fail() };
         let ranking = select(self.snapshot, id, self.client);
+        let record_ttl = ttl;
         let ttl = ttl.min(ranking.ttl);
         self.answer.scope = ranking.scope;
         let (is_empty, when_empty) = (ranking.realservers.is_empty(), ranking.when_empty);
-        self.answer.pool = Some(Consulted { id, apex: served.zone.apex(), owner: self.owner, ranking });
+        self.answer.pool =
+            Some(Consulted { id, apex: served.zone.apex(), owner: self.owner, ttl: record_ttl, ranking });
         if !is_empty {
             let crate::select::Via::Dns(family) = self.client.via else { return };
             self.answer.kind = Kind::Pool;

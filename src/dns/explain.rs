@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+
 use super::{
     answer::{self, Answer, CLASS_IN, Content, Kind, Owner},
     header::Rcode,
@@ -39,6 +41,10 @@ pub struct Explained {
 /// A pool that an answer came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExplainedPool {
+    /// TTL of the POOL record.
+    pub record_ttl: Ttl,
+    /// What the pool allows at most.
+    pub pool_ttl: Ttl,
     /// Which one, in the same snapshot.
     pub id: PoolId,
     /// The name that is answered for.
@@ -56,6 +62,16 @@ pub fn explain_answer(snapshot: &Snapshot, qname: &Name, qtype: u16, client: &Cl
     let mut answer = Answer::refused();
     answer::answer(snapshot, &query, &Client { turn: Turn::Peek, ..*client }, &mut answer);
     explained(&answer, &query)
+}
+
+/// Who the answer to a query from `peer` is for that tells this network, as [`Query::client`] reads it from the wire.
+pub fn client_of_network(peer: IpAddr, ecs: Option<IpNet>) -> (IpAddr, u8) {
+    let peer = peer.to_canonical();
+    match ecs {
+        Some(ecs) if ecs.prefix_len() > 0 => (ecs.network(), ecs.prefix_len()),
+        Some(_) => (peer, 0),
+        None => (peer, if peer.is_ipv4() { 32 } else { 128 }),
+    }
 }
 
 fn explained(answer: &Answer<'_>, query: &Query<'_>) -> Explained {
@@ -77,7 +93,13 @@ fn explained(answer: &Answer<'_>, query: &Query<'_>) -> Explained {
         scope: answer.scope,
         degraded: answer.is_degraded(),
         pool: answer.pool.as_ref().and_then(|consulted| {
-            Some(ExplainedPool { id: consulted.id, owner: name_of(consulted.owner)?, apex: consulted.apex.clone() })
+            Some(ExplainedPool {
+                record_ttl: consulted.ttl,
+                pool_ttl: consulted.ranking.ttl,
+                id: consulted.id,
+                owner: name_of(consulted.owner)?,
+                apex: consulted.apex.clone(),
+            })
         }),
     }
 }

@@ -16,7 +16,7 @@ pub mod ecs;
 pub mod encode;
 mod encrypted;
 mod exchange;
-mod explain;
+pub mod explain;
 mod fetch;
 mod guard;
 pub mod header;

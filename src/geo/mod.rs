@@ -25,9 +25,12 @@ pub use coordinates::Coordinates;
 pub use key::{Key, KeyError};
 pub use location::Location;
 pub use nearest::{GroupId, MEMBERS_MAX, Nearest, PLACES_MAX};
-pub use table::{Class, Rule, Rules, Table};
+pub use table::{Class, Rule, Rules, Table, fits};
 
-use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics},
+    types::Family,
+};
 use location::{LocationId, Locations};
 use ranges::Ranges;
 
@@ -124,6 +127,28 @@ impl Geo {
         self.locations.get(id.unwrap_or(LocationId::NOWHERE))
     }
 
+    /// First and last of the addresses that the databases say something of, ascending and apart; IPv4 as the top bits of 128. Everything if
+    /// there is no database.
+    pub fn located(&self, family: Family) -> Vec<(u128, u128)> {
+        if self.databases.is_empty() {
+            return vec![(0, u128::MAX)];
+        }
+        let mut located: Vec<(u128, u128)> = Vec::new();
+        let mut add = |first: u128, last: u128, id: LocationId| match located.last_mut() {
+            _ if id == LocationId::NOWHERE => {}
+            Some((_, end)) if end.checked_add(1) == Some(first) => *end = last,
+            _ => located.push((first, last)),
+        };
+        match family {
+            Family::V4 => self.v4.iter().for_each(|(first, last, id)| {
+                let (first, last) = (u128::from(first) << 96, u128::from(last.unwrap_or(u32::MAX)) << 96);
+                add(first, last | (u128::MAX >> 32), id);
+            }),
+            Family::V6 => self.v6.iter().for_each(|(first, last, id)| add(first, last.unwrap_or(u128::MAX), id)),
+        }
+        located
+    }
+
     /// The databases in the order they were read.
     pub fn databases(&self) -> &[Database] {
         &self.databases
@@ -139,7 +164,6 @@ mod tests {
         Writer, map,
     };
     use super::*;
-    use crate::types::Family;
 
     fn shipped() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("geoip/country.mmdb")

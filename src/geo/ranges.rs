@@ -78,6 +78,12 @@ impl<A: Bits, V: Copy + PartialEq> Ranges<A, V> {
         ranges
     }
 
+    /// First and last address of each range (`None` is the last there is), with its value, ascending.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (A, Option<A>, V)> {
+        let ends = self.starts.iter().skip(1).map(|next| next.previous()).chain([None]);
+        self.starts.iter().zip(ends).zip(&self.values).map(|((start, end), value)| (*start, end, *value))
+    }
+
     /// Appends a range that begins at `start`, above all before it.
     fn push(&mut self, start: A, value: V) {
         debug_assert!(self.starts.last().map_or(start == A::ZERO, |&last| last < start), "ranges come in order");

@@ -57,6 +57,11 @@ impl Rules {
     }
 }
 
+/// Whether `key` is one that decides for `location`, if no more specific one does.
+pub fn fits(key: Key, location: Location) -> bool {
+    keys_of(location).any(|fitting| fitting == key)
+}
+
 /// The keys that fit a location, the most specific first.
 fn keys_of(location: Location) -> impl Iterator<Item = Key> {
     let subdivision = location.country.zip(location.subdivision);

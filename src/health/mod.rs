@@ -1,12 +1,13 @@
-//! Who is up: what is probed ([`Target`]), the rise/fall machine ([`Checked`], pure), and, as a shell, the probes themselves.
+//! Who is up: what is probed ([`Target`]), the rise/fall machine ([`Checked`], pure), arithmetic over several checks ([`calculate`]), and, as
+//! shells, the probes themselves, the scheduler that makes them, and what connections that fail elsewhere tell ([`passive`]).
 //!
 //! The machine knows no clock and the probes know no pools. What a realserver's health means for traffic is `select`'s.
 
 mod machine;
-mod probe;
+pub mod passive;
+pub mod probe;
 pub mod scheduler;
 mod target;
 
-pub use machine::{Checked, Outcome};
-pub use probe::{Clients, probe};
-pub use target::Target;
+pub use machine::{Cause, Checked, Failure, Outcome};
+pub use target::{ConnectFailure, Target, calculate};

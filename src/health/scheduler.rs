@@ -20,17 +20,29 @@ use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, watch},
     task::{AbortHandle, JoinSet},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
+use tracing::error;
 
-use super::{Clients, Outcome, Target, probe};
+use super::{
+    Cause, Failure, Outcome, Target,
+    probe::{Found, Shared, probe},
+};
 use crate::{
     observe::{Observed, Sample},
     shutdown::Shutdown,
 };
 
 /// Probes under way at once; what is due beyond that waits for one to end.
-const PROBES_AT_ONCE: usize = 256;
+const PROBES_AT_ONCE: usize = 1024;
+
+/// Targets that are named together get their first probes at once if they are no more than this.
+const FIRST_PROBES_AT_ONCE: u32 = 256;
+/// Those beyond that get them this far apart, but within the interval.
+const FIRST_PROBES_APART: Duration = Duration::from_micros(100);
+
+/// Pause before the scheduler goes on after it has panicked.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// A probe that starts later than this after it was due counts as late: more is due than this machine or its network can do.
 const LATE_AFTER: Duration = Duration::from_millis(500);
@@ -45,28 +57,67 @@ pub struct Observation {
     pub target: Target,
     /// Success, or why not.
     pub outcome: Outcome,
+    /// When the certificate ends that was shown, if one was.
+    pub certificate: Option<Timestamp>,
     /// When the probe ended.
     pub at: Timestamp,
+    /// How much later it started than it was due.
+    pub late_by: Duration,
     /// How long it took.
     pub took: Duration,
 }
 
 /// Probes `targets` until `shutdown.drain`, or until nobody is there any more to name targets.
 ///
-/// Every target is probed as soon as it is named, then once an interval. An update leaves the schedule of targets that stay as it is, and
+/// Every target is probed as soon as it is named, or within an interval if there are many, then once an interval. An update leaves the schedule of targets that stay as it is, and
 /// drops those that went together with a probe under way. A target is never probed twice at once. While `results` is full, probes that have
-/// ended wait there, and their targets with them; the timers go on.
+/// ended wait there, and their targets with them; the timers go on. If it panics it starts anew, with the targets as they are then.
 pub async fn run(targets: Targets, results: mpsc::Sender<Observation>, counters: Arc<Counters>, shutdown: Shutdown) {
-    let clients = Arc::new(Clients::new());
+    let shared = Arc::new(Shared::new());
     let probe = move |target: Target| {
-        let clients = clients.clone();
-        async move { probe(&target, &clients).await }
+        let shared = shared.clone();
+        async move { probe(&target, &shared).await }
     };
-    run_with(probe, targets, results, counters, shutdown).await;
+    supervise(probe, targets, results, counters, shutdown).await;
 }
 
 /// [`run`] with any probe.
-pub(super) async fn run_with<P, F>(
+async fn supervise<P, F>(
+    probe: P,
+    targets: Targets,
+    results: mpsc::Sender<Observation>,
+    counters: Arc<Counters>,
+    shutdown: Shutdown,
+) where
+    P: Fn(Target) -> F,
+    F: Future<Output: Into<Found>> + Send + 'static,
+{
+    loop {
+        let work = run_once(&probe, targets.clone(), results.clone(), counters.clone(), shutdown.clone());
+        if catching(work).await.is_some() {
+            return;
+        }
+        counters.restarts.fetch_add(1, Relaxed);
+        error!("the scheduler of probes has panicked and starts anew");
+        tokio::select! {
+            () = shutdown.drain.cancelled() => return,
+            () = sleep(RESTART_PAUSE) => {}
+        }
+    }
+}
+
+/// What `work` comes to; `None` if it panics.
+async fn catching<T>(work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(done)) => Poll::Ready(Some(done)),
+        Err(_) => Poll::Ready(None),
+    })
+    .await
+}
+
+async fn run_once<P, F>(
     probe: P,
     mut targets: Targets,
     results: mpsc::Sender<Observation>,
@@ -74,7 +125,7 @@ pub(super) async fn run_with<P, F>(
     shutdown: Shutdown,
 ) where
     P: Fn(Target) -> F,
-    F: Future<Output = Outcome> + Send + 'static,
+    F: Future<Output: Into<Found>> + Send + 'static,
 {
     let mut schedule = Schedule::default();
     let mut under_way = JoinSet::new();
@@ -85,7 +136,7 @@ pub(super) async fn run_with<P, F>(
             && let Some(due) = schedule.take_due(Instant::now())
         {
             counters.late_starts.fetch_add(u64::from(due.late_by > LATE_AFTER), Relaxed);
-            let work = observe(probe(due.target.clone()), due.target, results.clone(), counters.clone());
+            let work = observe(probe(due.target.clone()), due.target, due.late_by, results.clone(), counters.clone());
             let handle = under_way.spawn(async move {
                 work.await;
                 due.id
@@ -114,26 +165,22 @@ pub(super) async fn run_with<P, F>(
 
 /// Makes one probe and hands on what it found. A probe that panics has failed, and takes nobody with it.
 async fn observe(
-    probe: impl Future<Output = Outcome>,
+    probe: impl Future<Output: Into<Found>>,
     target: Target,
+    late_by: Duration,
     results: mpsc::Sender<Observation>,
     counters: Arc<Counters>,
 ) {
     let in_flight = InFlight::new(&counters);
     let started = Instant::now();
-    let mut probe = pin!(probe);
-    let ended = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| probe.as_mut().poll(context))) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(outcome)) => Poll::Ready(Some(outcome)),
-        Err(_) => Poll::Ready(None),
-    })
-    .await;
+    let ended: Option<Found> = catching(probe).await.map(Into::into);
     let took = started.elapsed();
     drop(in_flight);
-    counters.count(ended.as_ref(), took);
-    let outcome = ended.unwrap_or_else(|| Err("probe panicked".into()));
+    counters.count(ended.as_ref().map(|found| &found.outcome), took);
+    let Found { outcome, certificate } = ended.unwrap_or_else(|| Err("probe panicked".into()).into());
+    let observation = Observation { target, outcome, certificate, at: Timestamp::now(), late_by, took };
     // Fails only when nobody wants results any more.
-    let _ = results.send(Observation { target, outcome, at: Timestamp::now(), took }).await;
+    let _ = results.send(observation).await;
 }
 
 /// Number of a target on the schedule, never used again.
@@ -165,7 +212,7 @@ struct Due {
 }
 
 impl Schedule {
-    /// Makes `wanted` what is probed: new ones at once, those that went not at all, the others as before.
+    /// Makes `wanted` what is probed: new ones soon, those that went not at all, the others as before.
     fn update(&mut self, wanted: &[Target], now: Instant) {
         let kept: HashSet<&Target> = wanted.iter().collect();
         let entries = &mut self.entries;
@@ -178,15 +225,21 @@ impl Schedule {
             }
             false
         });
-        for target in wanted {
+        let new: Vec<&Target> = wanted.iter().filter(|target| !self.ids.contains_key(target)).collect();
+        let n_new = u32::try_from(new.len()).unwrap_or(u32::MAX);
+        for (place, target) in (0..).zip(new) {
+            // Told of twice in one list, it is one all the same.
             if self.ids.contains_key(target) {
                 continue;
             }
             let id = self.next_id;
             self.next_id += 1;
+            let paced = FIRST_PROBES_APART * u32::saturating_sub(place, FIRST_PROBES_AT_ONCE);
+            // The next round begins after nine tenths of the interval: until then this one should nearly be over.
+            let first = now + paced.min(target.check.interval.mul_f64(0.95) / n_new * place);
             self.ids.insert(target.clone(), id);
-            self.entries.insert(id, Entry { target: target.clone(), start: now, probe: None });
-            self.due.push(Reverse((now, id)));
+            self.entries.insert(id, Entry { target: target.clone(), start: first, probe: None });
+            self.due.push(Reverse((first, id)));
         }
         if self.due.len() > 2 * self.entries.len() {
             let entries = &self.entries;
@@ -234,10 +287,12 @@ impl Schedule {
 pub struct Counters {
     successes: AtomicU64,
     failures: AtomicU64,
+    unclear: AtomicU64,
     panics: AtomicU64,
     microseconds: AtomicU64,
     late_starts: AtomicU64,
     in_flight: AtomicU64,
+    restarts: AtomicU64,
 }
 
 impl Counters {
@@ -245,6 +300,7 @@ impl Counters {
     fn count(&self, ended: Option<&Outcome>, took: Duration) {
         let by_outcome = match ended {
             Some(Ok(())) => &self.successes,
+            Some(Err(Failure { cause: Cause::Unclear, .. })) => &self.unclear,
             Some(Err(_)) => &self.failures,
             None => &self.panics,
         };
@@ -255,7 +311,12 @@ impl Counters {
 
 impl Observed for Counters {
     fn observe(&self, samples: &mut Vec<Sample>) {
-        let outcomes = [("success", &self.successes), ("failure", &self.failures), ("panic", &self.panics)];
+        let outcomes = [
+            ("success", &self.successes),
+            ("failure", &self.failures),
+            ("unclear", &self.unclear),
+            ("panic", &self.panics),
+        ];
         for (outcome, count) in outcomes {
             let labels = vec![("outcome", outcome.to_owned())];
             samples.push(Sample::counter("fingerpost_probes_total", "Probes that ended", labels, count.load(Relaxed)));
@@ -275,6 +336,12 @@ impl Observed for Counters {
             "Probes that started half a second or more after they were due",
             Vec::new(),
             late,
+        ));
+        samples.push(Sample::counter(
+            "fingerpost_probe_scheduler_restarts_total",
+            "Times that the scheduler of probes has panicked and started anew",
+            Vec::new(),
+            self.restarts.load(Relaxed),
         ));
         #[expect(clippy::cast_precision_loss, reason = "at most some hundreds")]
         let in_flight = self.in_flight.load(Relaxed) as f64;
@@ -302,16 +369,14 @@ impl Drop for InFlight<'_> {
 mod tests {
     use std::sync::Mutex;
 
-    use tokio::{task::JoinHandle, time::sleep};
+    use tokio::task::JoinHandle;
 
     use super::*;
     use crate::config::{Check, CheckKind};
 
     fn target(number: u16, interval: Duration) -> Target {
-        let kind = CheckKind::Tcp;
-        let timeout = interval / 2;
-        let check = Check { name: "c".into(), kind, interval, timeout, rise: 2, fall: 3, address: None, port: None };
-        Target { check: Arc::new(check), address: ([192, 0, 2, 1], number).into() }
+        let check = Check { interval, timeout: interval / 2, ..Check::new("c", CheckKind::Icmp) };
+        Target { check: Arc::new(check), address: ([192, 0, 2, 1], number).into(), realserver: None }
     }
 
     fn targets(numbers: impl IntoIterator<Item = u16>) -> Arc<Vec<Target>> {
@@ -347,7 +412,7 @@ mod tests {
                     outcome(port)
                 }
             };
-            let running = tokio::spawn(run_with(probe, receiver, sender, counters.clone(), shutdown.clone()));
+            let running = tokio::spawn(supervise(probe, receiver, sender, counters.clone(), shutdown.clone()));
             Self { targets, results, starts, counters, shutdown, running }
         }
 
@@ -407,14 +472,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_more_probes_than_allowed_run_at_once() {
-        let mut rig = Rig::start(targets(0..1000), SECOND * 2, |_| Ok(()), 2000);
+        let mut rig = Rig::start(targets(0..4000), SECOND * 2, |_| Ok(()), 5000);
         rig.pass(SECOND).await;
-        assert_eq!(rig.count("probes_in_flight", ""), 256.0);
-        assert_eq!(rig.starts.lock().expect("lock").len(), 256);
+        assert_eq!(rig.count("probes_in_flight", ""), 1024.0);
+        assert_eq!(rig.starts.lock().expect("lock").len(), 1024);
         rig.pass(2 * SECOND).await;
-        assert_eq!(rig.count("probes_in_flight", ""), 256.0);
-        assert_eq!(rig.starts.lock().expect("lock").len(), 512);
-        assert_eq!(rig.count("probes_late_total", ""), 256.0);
+        assert_eq!(rig.count("probes_in_flight", ""), 1024.0);
+        assert_eq!(rig.starts.lock().expect("lock").len(), 2048);
+        assert_eq!(rig.count("probes_late_total", ""), 1024.0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -470,8 +535,58 @@ mod tests {
         for label in ["panic", "failure", "success"] {
             assert!(rig.count("probes_total", label) >= 3.0, "{label}");
         }
-        assert_eq!(rig.count("probes_in_flight", ""), 0.0);
         assert!(rig.count("probe_seconds_total", "") >= 0.09);
+        // One may just have begun; none is left behind.
+        rig.targets.send(targets([])).expect("running");
+        rig.pass(QUICK).await;
+        assert_eq!(rig.count("probes_in_flight", ""), 0.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_targets_are_spread_over_the_interval_from_the_first_round_on() {
+        let mut rig = Rig::start(targets(0..20_000), QUICK, |_| Ok(()), 50_000);
+        rig.pass(SECOND * 4).await;
+        let mut per_tenth = [0u32; 40];
+        for (_, at) in rig.starts.lock().expect("lock").iter().filter(|(_, at)| *at < SECOND * 4) {
+            per_tenth[usize::try_from(at.as_millis() / 100).expect("small")] += 1;
+        }
+        // Two thousand each, and some more since periods are up to a tenth shorter.
+        assert!(per_tenth.iter().all(|n| (1500..=2700).contains(n)), "{per_tenth:?}");
+        assert_eq!(rig.count("probes_late_total", ""), 0.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn removed_target_is_never_probed_again() {
+        let mut rig = Rig::start(targets([1, 2]), QUICK, |_| Ok(()), 100);
+        rig.pass(SECOND * 3).await;
+        let before = rig.starts_of(2).len();
+        rig.targets.send(targets([1])).expect("running");
+        rig.pass(SECOND * 10).await;
+        assert_eq!(rig.starts_of(2).len(), before);
+        assert!(rig.starts_of(1).len() > 12);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn scheduler_that_panics_starts_anew_and_is_counted() {
+        let (targets, receiver) = watch::channel(targets([1, 2]));
+        let (sender, mut results) = mpsc::channel(100);
+        let (counters, shutdown) = (Arc::new(Counters::default()), Shutdown::new());
+        let n_calls = AtomicU64::new(0);
+        // The panic is not that of a probe but of the one who starts it.
+        let probe = move |_: Target| {
+            assert!(n_calls.fetch_add(1, Relaxed) != 3, "as this test wants");
+            async { Outcome::Ok(()) }
+        };
+        let running = tokio::spawn(supervise(probe, receiver, sender, counters.clone(), shutdown.clone()));
+        let end = Instant::now() + SECOND * 10;
+        let mut n_found = 0;
+        while let Ok(Some(_)) = tokio::time::timeout_at(end, results.recv()).await {
+            n_found += 1;
+        }
+        assert!(n_found >= 15, "{n_found}");
+        assert_eq!(counters.restarts.load(Relaxed), 1);
+        drop(targets);
+        running.await.expect("no panic");
     }
 
     #[tokio::test(start_paused = true)]

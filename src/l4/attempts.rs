@@ -10,30 +10,31 @@ use crate::{
 };
 
 /// Realservers tried for one connection, whatever the number of those that would be there.
-pub(super) const REALSERVERS_MAX: usize = 8;
+pub const REALSERVERS_MAX: usize = 8;
 
 /// One address to connect to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Attempt<'s> {
+pub struct Attempt<'s> {
     /// Name of the pool that the realserver is in.
-    pub(super) pool: &'s str,
+    pub pool: &'s str,
     /// Whose address it is.
-    pub(super) realserver: &'s Realserver,
+    pub realserver: &'s Realserver,
     /// Where to connect.
-    pub(super) address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 /// The addresses for a client in the order in which they are tried: realserver by realserver down the ranking, for each those that are not
-/// down first. Takes a turn of a round robin. Empty if there is nobody.
-pub(super) fn attempts<'s>(
+/// down first. `turn` says whether a round robin moves on. Empty if there is nobody.
+pub fn attempts<'s>(
     snapshot: &'s Snapshot,
     listener: &Listener,
     peer: IpAddr,
     random: u64,
+    turn: Turn,
 ) -> SmallVec<[Attempt<'s>; REALSERVERS_MAX]> {
     let address = peer.to_canonical();
     let prefix = if address.is_ipv4() { 32 } else { 128 };
-    let client = Client { address, prefix, via: Via::L4, random, turn: Turn::Take, most: REALSERVERS_MAX };
+    let client = Client { address, prefix, via: Via::L4, random, turn, most: REALSERVERS_MAX };
     let ranking = select(snapshot, listener.pool, &client);
     let each = |ranked: &crate::select::Ranked<'s>| {
         let pool = snapshot.pool(ranked.pool).map_or("", |pool| &*pool.name);
@@ -92,7 +93,7 @@ pool = "p"
     /// Who is tried, with the pool and the address.
     fn tried(snapshot: &Snapshot, peer: &str) -> Vec<String> {
         let listener = snapshot.listener("l").expect("configured");
-        let attempts = attempts(snapshot, listener, peer.parse().expect("address"), 0);
+        let attempts = attempts(snapshot, listener, peer.parse().expect("address"), 0, Turn::Take);
         attempts.iter().map(|one| format!("{}/{} {}", one.pool, one.realserver.name, one.address)).collect()
     }
 

@@ -8,6 +8,7 @@ mod counters;
 mod pump;
 mod tcp;
 
+pub use attempts::{Attempt, REALSERVERS_MAX, attempts};
 pub use counters::Counters;
 pub use tcp::serve;
 

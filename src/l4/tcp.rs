@@ -27,6 +27,8 @@ use super::{
     pump::{Carried, End, pump, reset},
 };
 use crate::{
+    health::passive::Passive,
+    select::Turn,
     shutdown::Shutdown,
     snapshot::{Listener, Snapshot, Snapshots},
 };
@@ -47,6 +49,7 @@ pub async fn serve(
     listener: std::net::TcpListener,
     snapshots: Arc<Snapshots>,
     counters: Arc<Counters>,
+    passive: Passive,
     shutdown: Shutdown,
 ) {
     let listener = match prepare(listener) {
@@ -57,8 +60,15 @@ pub async fn serve(
         }
     };
     let of_listener = counters.listener(&name);
-    let shell =
-        Arc::new(Shell { name, snapshots, counters, of_listener, n_open: AtomicUsize::new(0), freed: Notify::new() });
+    let shell = Arc::new(Shell {
+        name,
+        snapshots,
+        counters,
+        of_listener,
+        passive,
+        n_open: AtomicUsize::new(0),
+        freed: Notify::new(),
+    });
     let mut connections = JoinSet::new();
     accept(&shell, &listener, &mut connections, &shutdown).await;
     drop(listener);
@@ -84,6 +94,8 @@ struct Shell {
     snapshots: Arc<Snapshots>,
     counters: Arc<Counters>,
     of_listener: Arc<ListenerCounters>,
+    /// Who hears of realservers that do not connect.
+    passive: Passive,
     n_open: AtomicUsize,
     /// Told whenever a connection ends.
     freed: Notify,
@@ -186,7 +198,7 @@ async fn carry(place: Place, client: TcpStream, peer: SocketAddr) {
 
 /// A connection to the first realserver that takes one.
 async fn connect(shell: &Shell, snapshot: &Snapshot, listener: &Listener, peer: SocketAddr) -> Option<TcpStream> {
-    for attempt in attempts(snapshot, listener, peer.ip(), fastrand::u64(..)) {
+    for attempt in attempts(snapshot, listener, peer.ip(), fastrand::u64(..), Turn::Take) {
         let of_realserver = shell.counters.realserver(&shell.name, attempt.pool, &attempt.realserver.name);
         let connected = timeout(listener.config.connect_timeout, TcpStream::connect(attempt.address)).await;
         match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).and_then(|stream| {
@@ -200,6 +212,7 @@ async fn connect(shell: &Shell, snapshot: &Snapshot, listener: &Listener, peer: 
             Err(error) => {
                 of_realserver.connect_failures.fetch_add(1, Relaxed);
                 let (pool, realserver) = (attempt.pool, &attempt.realserver.name);
+                shell.passive.connect_failed(pool, realserver, attempt.address.ip(), &error);
                 debug!(listener = %shell.name, %peer, %pool, %realserver, %error, "realserver did not connect");
             }
         }

@@ -20,6 +20,7 @@ use super::*;
 use crate::{
     config,
     geo::Geo,
+    health::passive::{self, Failures},
     observe::Observed,
     shutdown::Shutdown,
     snapshot::{Snapshot, Snapshots},
@@ -49,6 +50,7 @@ struct Rig {
     address: SocketAddr,
     snapshots: Arc<Snapshots>,
     counters: Arc<Counters>,
+    failures: Failures,
     shutdown: Shutdown,
     served: JoinHandle<()>,
 }
@@ -63,8 +65,9 @@ impl Rig {
         let address = listener.local_addr().expect("address");
         let snapshots = Arc::new(Snapshots::new(snapshot));
         let (counters, shutdown) = (Arc::new(Counters::new()), Shutdown::new());
-        let served = serve(name.into(), listener, snapshots.clone(), counters.clone(), shutdown.clone());
-        Self { address, snapshots, counters, shutdown, served: tokio::spawn(served) }
+        let (passive, failures) = passive::channel();
+        let served = serve(name.into(), listener, snapshots.clone(), counters.clone(), passive, shutdown.clone());
+        Self { address, snapshots, counters, failures, shutdown, served: tokio::spawn(served) }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -197,7 +200,7 @@ async fn source_hash_gives_a_client_the_same_realserver_every_time() {
 #[tokio::test]
 async fn dead_realserver_costs_an_attempt_and_the_next_one_serves() {
     let (_dead, dead) = refuses();
-    let rig = Rig::start(snapshot("failover", &[("dead", 1, dead), ("b", 1, says("B").await)], ""));
+    let mut rig = Rig::start(snapshot("failover", &[("dead", 1, dead), ("b", 1, says("B").await)], ""));
     for _ in 0..3 {
         assert_eq!(read_all(&mut rig.connect().await).await.expect("an answer"), "B");
     }
@@ -205,6 +208,10 @@ async fn dead_realserver_costs_an_attempt_and_the_next_one_serves() {
     assert_eq!(rig.count("realserver_connections_total", &["dead"]), 0);
     assert_eq!(rig.count("realserver_connections_total", &["b"]), 3);
     assert_eq!(rig.count("no_realserver_total", &[]), 0);
+    let told = rig.failures.next().await;
+    let told: Vec<String> =
+        told.iter().map(|one| format!("{} {} {}", one.realserver, one.address, one.error)).collect();
+    assert_eq!(told, ["p/dead 127.0.0.1 connection refused"], "those who count health are told");
 }
 
 #[tokio::test]

@@ -253,6 +253,11 @@ fn sendable(path_and_query: &[u8]) -> Option<&str> {
     if is_sendable { std::str::from_utf8(path_and_query).ok() } else { None }
 }
 
+/// The pool that a request for `host`, as in its header, is sent to a realserver of.
+pub fn pool_of_host(snapshot: &Snapshot, host: &[u8]) -> Option<PoolId> {
+    pool(snapshot, Host::parse(host)?)
+}
+
 /// The pool that our zones hand the host to, CNAMEs and DNAMEs between them followed as a resolver would.
 fn pool(snapshot: &Snapshot, host: Host) -> Option<PoolId> {
     let Host::Name(mut name) = host else { return None };

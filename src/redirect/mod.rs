@@ -14,5 +14,5 @@ mod sticky_tests;
 mod testing;
 
 pub use counters::Counters;
-pub use decision::{Decision, Redirect, Refusal, Request, decide};
+pub use decision::{Decision, Redirect, Refusal, Request, decide, pool_of_host};
 pub use serve::serve;

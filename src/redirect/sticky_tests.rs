@@ -13,7 +13,7 @@ use crate::{
     protect::{Protection, Sealer, Secrets, cookie::Secret},
     select::Turn,
     snapshot::Snapshot,
-    state::{Event, Override, RealserverName, State, saved::Saved},
+    state::{Event, Override, State, Wish, saved::Saved},
     types::Admin,
     zone::Zone,
 };
@@ -76,9 +76,9 @@ impl Bench {
     }
 
     fn set(&mut self, pool: &str, realserver: &str, admin: Admin) {
-        let name = RealserverName { pool: pool.into(), realserver: realserver.into() };
-        let since = Timestamp::UNIX_EPOCH;
-        self.apply(Event::AdminSet(name, Override { admin, until: None, reason: None, by: "test".into(), since }));
+        let pattern = format!("{pool}/{realserver}").parse().expect("a pattern");
+        let (wish, since) = (Wish::Admin(admin), Timestamp::UNIX_EPOCH);
+        self.apply(Event::OperatorSet(pattern, Override { wish, until: None, reason: None, by: "test".into(), since }));
     }
 
     /// Where a client is sent, and the cookie that it is given.

@@ -2,7 +2,7 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering, mpsc},
 };
 
 use jiff::Timestamp;
@@ -11,22 +11,22 @@ use tokio::sync::oneshot;
 use super::{
     explain,
     loader::{Command, Files},
-    owner::{OwnerHandle, Stopped},
+    owner::{HealthChanges, OwnerHandle, Stopped},
 };
 use crate::{
     config,
     control::{
         self,
         protocol::{
-            AddressStatus, PoolStatus, RealserverStatus, Request, Response, SecondaryStatus, SocketStatus, Status,
-            VERSION, ZoneStatus,
+            AddressStatus, OverrideStatus, PoolStatus, RealserverStatus, Request, Response, SecondaryStatus,
+            SocketStatus, Status, VERSION, ZoneStatus,
         },
     },
-    health::Target,
+    health::{Target, calculate},
     observe::{Observed, Sample},
-    snapshot::{Members, Policy, Pool, Realserver, Snapshot, Snapshots},
-    state::{Event, Override, RealserverName, State},
-    types::{Admin, Family, Health, POOL_DEPTH_MAX, PoolId},
+    snapshot::{Members, Pool, Realserver, Snapshot, Snapshots},
+    state::{Event, Happening, Notes, Override, Overrides, State, Subject, Wish, pattern::Pattern},
+    types::{Admin, Family, Force, Health, POOL_DEPTH_MAX, PoolId, Tenths},
 };
 
 /// See the module.
@@ -41,6 +41,8 @@ pub(super) struct Backend {
     pub(super) files: Arc<Mutex<Files>>,
     /// When the server started.
     pub(super) started: Timestamp,
+    /// What was wrong with the state file at the start.
+    pub(super) state_problem: Option<String>,
 }
 
 impl control::Backend for Backend {
@@ -48,14 +50,18 @@ impl control::Backend for Backend {
         let response = match request {
             Request::Status => self.status().await,
             Request::SetAdmin { target, admin, until, reason } => {
-                let set =
-                    Override { admin, until, reason: reason.map(Into::into), by: by.into(), since: Timestamp::now() };
-                self.set_admin(&target, set).await
+                self.set_override(&target, wished(Wish::Admin(admin), until, reason, by)).await
             }
-            Request::Explain(request) => Ok(match explain::explain(&self.snapshots.load(), &request) {
-                Ok(explanation) => Response::Explain(explanation),
-                Err(problem) => Response::error(problem.to_string()),
-            }),
+            Request::Force { target, force, until, reason } => {
+                self.set_override(&target, wished(Wish::Force(force), until, reason, by)).await
+            }
+            Request::Explain(request) => {
+                Ok(match explain::explain(&self.snapshots.load(), &request, fastrand::u64(..)) {
+                    Ok(explanation) => Response::Explain(explanation),
+                    Err(problem) => Response::error(problem.to_string()),
+                })
+            }
+            Request::Thaw => self.thaw().await,
             Request::Reload => self.reload().await,
         };
         response.unwrap_or_else(|stopped| Response::error(stopped.to_string()))
@@ -63,18 +69,40 @@ impl control::Backend for Backend {
 }
 
 impl Backend {
-    async fn set_admin(&self, target: &str, set: Override) -> Result<Response, Stopped> {
-        let Some((pool, realserver)) = target.split_once('/') else {
-            return Ok(Response::error(format!("`{target}` is not of the form POOL/REALSERVER")));
+    async fn set_override(&self, target: &str, set: Override) -> Result<Response, Stopped> {
+        let pattern: Pattern = match target.parse() {
+            Ok(pattern) => pattern,
+            Err(problem) => return Ok(Response::error(format!("{problem}"))),
         };
-        let name = RealserverName { pool: pool.into(), realserver: realserver.into() };
-        let (admin, until) = (set.admin, set.until);
-        Ok(match self.owner.apply(Event::AdminSet(name, set)).await? {
-            Err(findings) => Response::error(findings.to_string()),
-            Ok(()) => {
-                let until = until.map_or(String::new(), |until| format!(" until {until:.0}"));
-                Response::Done { message: format!("{target} is set to {admin}{until}") }
-            }
+        let (wish, until) = (set.wish, set.until);
+        let happenings = match self.owner.apply(Event::OperatorSet(pattern, set)).await? {
+            Err(findings) => return Ok(Response::error(findings.to_string())),
+            Ok(happenings) => happenings,
+        };
+        let subject = |happening| if let Happening::OverrideSet(subject, _) = happening { Some(subject) } else { None };
+        let subjects: Vec<Subject> = happenings.into_iter().filter_map(subject).collect();
+        let done = told(target, wish, until, &subjects);
+        // `ready` of a realserver is no `ready` of its pool, nor the other way round.
+        let left = match wish.takes_back() {
+            true => self.owner.ask(move |state| left(state, wish, &subjects)).await?,
+            false => Vec::new(),
+        };
+        let left = if left.is_empty() { String::new() } else { format!("; still set: {}", listed(&left)) };
+        Ok(Response::Done { message: format!("{done}{left}") })
+    }
+
+    async fn thaw(&self) -> Result<Response, Stopped> {
+        let happenings = match self.owner.apply(Event::Thaw).await? {
+            Err(findings) => return Ok(Response::error(findings.to_string())),
+            Ok(happenings) => happenings,
+        };
+        let n_down = happenings.iter().find_map(|happening| match happening {
+            Happening::Thawed { n_down } => Some(*n_down),
+            _ => None,
+        });
+        Ok(match n_down {
+            Some(n_down) => Response::Done { message: format!("thawed: {n_down} addresses count as down now") },
+            None => Response::error("nothing is frozen"),
         })
     }
 
@@ -92,7 +120,8 @@ impl Backend {
     async fn status(&self) -> Result<Response, Stopped> {
         let snapshot = self.snapshots.load_full();
         let for_pools = snapshot.clone();
-        let pools = self.owner.ask(move |state| pools(state, &for_pools)).await?;
+        let ask = move |state: &State| (pools(state, &for_pools), overrides(state), state.frozen_since());
+        let (pools, overrides, frozen_since) = self.owner.ask(ask).await?;
         let now = Timestamp::now();
         let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let sockets = files.listening.iter().map(|listening| {
@@ -111,6 +140,9 @@ impl Backend {
             uptime_seconds: u64::try_from(now.duration_since(self.started).as_secs()).unwrap_or(0),
             zones: zones(&snapshot, &files),
             pools,
+            frozen_since,
+            overrides,
+            state_problem: self.state_problem.clone(),
             sockets: sockets.collect(),
             reload_error: files.reload_error.clone().or_else(|| files.certificate_error.clone()),
         }))
@@ -159,6 +191,79 @@ fn zones(snapshot: &Snapshot, files: &Files) -> Vec<ZoneStatus> {
     zones
 }
 
+fn wished(wish: Wish, until: Option<Timestamp>, reason: Option<String>, by: String) -> Override {
+    Override { wish, until, reason: reason.map(Into::into), by: by.into(), since: Timestamp::now() }
+}
+
+/// What was done, in one line.
+fn told(target: &str, wish: Wish, until: Option<Timestamp>, subjects: &[Subject]) -> String {
+    let done = match wish {
+        Wish::Admin(admin) => format!("set to {admin}"),
+        Wish::Force(Force::Auto) => "left to probes".to_owned(),
+        Wish::Force(force) => force.to_string(),
+    };
+    let until = until.map_or(String::new(), |until| format!(" until {until:.0}"));
+    match subjects {
+        [] => format!("nothing was set on {target}"),
+        [one] => format!("{one} is {done}{until}"),
+        all => {
+            let names: Vec<String> = all.iter().map(ToString::to_string).collect();
+            format!("{} are {done}{until}: {}", all.len(), listed(&names))
+        }
+    }
+}
+
+/// The first of many names.
+fn listed(names: &[String]) -> String {
+    const LISTED_MAX: usize = 16;
+    let shown: Vec<&str> = names.iter().take(LISTED_MAX).map(|name| &**name).collect();
+    let more = if names.len() > LISTED_MAX { format!(" and {} more", names.len() - LISTED_MAX) } else { String::new() };
+    format!("{}{more}", shown.join(", "))
+}
+
+/// The realservers among `subjects` on which something is set all the same, by their pool or by themselves.
+fn left(state: &State, wish: Wish, subjects: &[Subject]) -> Vec<String> {
+    let mut left = Vec::new();
+    for subject in subjects {
+        for name in names_of(state.config(), subject) {
+            let set = state.overrides().effective(&subject.pool, name);
+            let is_left = match wish {
+                Wish::Admin(_) => set.admin() != Admin::Ready,
+                Wish::Force(_) => set.force() != Force::Auto,
+            };
+            let on = if subject.realserver.is_some() { ", by its pool" } else { "" };
+            let what = if matches!(wish, Wish::Admin(_)) { set.admin().to_string() } else { set.force().to_string() };
+            left.extend(is_left.then(|| format!("{}/{name} ({what}{on})", subject.pool)));
+        }
+    }
+    left
+}
+
+/// The configured realservers that a subject stands for.
+fn names_of<'c>(config: &'c config::Config, subject: &Subject) -> Vec<&'c str> {
+    let pool = config.pools.iter().find(|pool| pool.name == subject.pool);
+    let Some(config::Members::Realservers { realservers, .. }) = pool.map(|pool| &pool.members) else {
+        return Vec::new();
+    };
+    let is_meant = |name: &str| subject.realserver.as_deref().is_none_or(|meant| meant == name);
+    realservers.iter().map(|realserver| &*realserver.name).filter(|name| is_meant(name)).collect()
+}
+
+fn overrides(state: &State) -> Vec<OverrideStatus> {
+    let overrides: &Overrides = state.overrides();
+    let status = |(subject, set): (Subject, &Override)| OverrideStatus {
+        is_gone: names_of(state.config(), &subject).is_empty(),
+        target: subject.to_string(),
+        admin: if let Wish::Admin(admin) = set.wish { Some(admin) } else { None },
+        force: if let Wish::Force(force) = set.wish { Some(force) } else { None },
+        until: set.until,
+        reason: set.reason.as_deref().map(str::to_owned),
+        by: set.by.to_string(),
+        since: set.since,
+    };
+    overrides.iter().map(status).collect()
+}
+
 /// Whether nobody can come of the pool without fail-open: it is passed over, or each of its members is.
 fn is_failed(snapshot: &Snapshot, pool: &Pool, depth: usize) -> bool {
     let all_failed = |members: &[PoolId]| {
@@ -183,7 +288,7 @@ fn pools(state: &State, snapshot: &Snapshot) -> Vec<PoolStatus> {
 fn pool_status(state: &State, snapshot: &Snapshot, configured: &config::Pool, pool: &Pool) -> PoolStatus {
     let name = |id| snapshot.pool(id).map(|pool| pool.name.to_string()).unwrap_or_default();
     let (policy, members) = match &pool.members {
-        Members::Realservers(realservers) => (policy_name(&realservers.policy), Vec::new()),
+        Members::Realservers(realservers) => (realservers.policy.as_str(), Vec::new()),
         Members::Failover(members) => ("failover", members.iter().copied().map(name).collect()),
         Members::Geo(geo) => {
             let mut members: Vec<String> =
@@ -201,7 +306,8 @@ fn pool_status(state: &State, snapshot: &Snapshot, configured: &config::Pool, po
     let is_failed = is_failed(snapshot, pool, 0);
     let (realservers, is_degraded) = match (&pool.members, &configured.members) {
         (Members::Realservers(realservers), config::Members::Realservers { realservers: configured, .. }) => {
-            let status = |(stand, configured)| realserver_status(state, &pool.name, check, configured, stand);
+            let now = Timestamp::now();
+            let status = |(stand, configured)| realserver_status(state, &pool.name, check, configured, stand, now);
             let all = realservers.all.iter().zip(configured).map(status).collect();
             let view = realservers.view(None);
             (all, view.is_degraded)
@@ -219,35 +325,45 @@ fn pool_status(state: &State, snapshot: &Snapshot, configured: &config::Pool, po
     }
 }
 
-fn policy_name(policy: &Policy) -> &'static str {
-    match policy {
-        Policy::Wrr => "wrr",
-        Policy::Random => "random",
-        Policy::SourceHash(_) => "source-hash",
-        Policy::Failover => "failover",
-        Policy::Nearest(_) => "nearest",
-    }
-}
-
 fn realserver_status(
     state: &State,
     pool: &str,
     check: Option<&Arc<config::Check>>,
     configured: &config::Realserver,
     stand: &Realserver,
+    now: Timestamp,
 ) -> RealserverStatus {
-    let set = state.override_of(&RealserverName { pool: pool.into(), realserver: stand.name.clone() });
+    let leaves = check.map(config::Check::leaves).unwrap_or_default();
+    let set = state.overrides().effective(pool, &stand.name);
     let address = |family: Family, address: IpAddr| {
-        let checked = check.and_then(|check| state.checked(&Target::new(check, configured, family)?));
+        let target = |leaf: &Arc<config::Check>| Target::new(leaf, pool, configured, family);
+        let targets: Vec<Target> = leaves.iter().filter_map(target).collect();
+        let checked = || targets.iter().filter_map(|target| Some((target, state.checked(target)?)));
+        // Where several checks decide, an error says which of them it is from.
+        let errors = checked().filter_map(|(target, checked)| {
+            let error = checked.last_error.as_deref()?;
+            Some(if targets.len() == 1 { error.to_owned() } else { format!("{}: {error}", target.check.name) })
+        });
+        let errors: Vec<String> = errors.collect();
         AddressStatus {
             address,
             health: stand.health(Some(family)),
-            since: checked.and_then(|checked| checked.since),
-            last_probe: checked.and_then(|checked| checked.last_probe),
-            last_error: checked.and_then(|checked| checked.last_error.as_deref()).map(str::to_owned),
-            restored: checked.is_some_and(|checked| checked.is_restored),
+            since: checked().filter_map(|(_, checked)| checked.since).max(),
+            last_probe: checked().filter_map(|(_, checked)| checked.last_probe).min(),
+            last_error: (!errors.is_empty()).then(|| errors.join("; ")),
+            restored: checked().any(|(_, checked)| checked.is_restored),
+            stale: targets.iter().any(|target| state.is_stale(target, now)),
+            certificate_ends: checked().filter_map(|(_, checked)| checked.certificate).min(),
+            certificate_ending: checked().any(|(target, checked)| checked.is_certificate_ending(&target.check, now)),
+            probed: set.health.map(|_| match check {
+                Some(check) => calculate(check, &mut |leaf| {
+                    target(leaf).and_then(|target| state.checked(&target)).map_or(Health::Unknown, |one| one.health)
+                }),
+                None => Health::Up,
+            }),
         }
     };
+    let shown = set.traffic.or(set.health);
     let addresses =
         [Family::V4, Family::V6].into_iter().filter_map(|family| Some(address(family, stand.address(family)?)));
     RealserverStatus {
@@ -255,21 +371,29 @@ fn realserver_status(
         addresses: addresses.collect(),
         port: stand.port,
         weight: stand.weight.get(),
+        ramp_percent: (stand.tenths(None) != Tenths::ALL).then(|| 10 * stand.tenths(None).get()),
         health: stand.health(None),
         eligible: stand.is_eligible(None),
-        admin: set.map_or(Admin::Ready, |set| set.admin),
-        reason: set.and_then(|set| set.reason.as_deref()).map(str::to_owned),
-        until: set.and_then(|set| set.until),
-        by: set.map(|set| set.by.to_string()),
+        held: stand.is_held(None),
+        admin: set.admin(),
+        is_set_on_pool: set.is_traffic_of_pool,
+        force: set.force(),
+        reason: shown.and_then(|set| set.reason.as_deref()).map(str::to_owned),
+        until: shown.and_then(|set| set.until),
+        by: shown.map(|set| set.by.to_string()),
     }
 }
 
 /// What the runtime itself counts: snapshots, files, and how every realserver stands.
 pub(super) struct RuntimeObserved {
+    /// How often health has changed.
+    pub(super) health_changes: Arc<HealthChanges>,
     /// The current snapshot.
     pub(super) snapshots: Arc<Snapshots>,
     /// What is known about files.
     pub(super) files: Arc<Mutex<Files>>,
+    /// What health has to tell.
+    pub(super) notes: Arc<Mutex<Notes>>,
 }
 
 impl Observed for RuntimeObserved {
@@ -320,6 +444,64 @@ impl Observed for RuntimeObserved {
                 ));
             }
         }
+        {
+            let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+            samples.push(Sample::gauge(
+                "fingerpost_health_frozen",
+                "Whether so many addresses fell at once that probes are not believed",
+                vec![],
+                number(usize::from(notes.is_frozen)),
+            ));
+            samples.push(Sample::gauge(
+                "fingerpost_health_stale",
+                "Targets whose health no probe has confirmed for three intervals",
+                vec![],
+                number(notes.n_stale),
+            ));
+            samples.push(Sample::gauge(
+                "fingerpost_probe_certificates_ending",
+                "Targets whose certificate ends within `expiry_warning`, or has ended",
+                vec![],
+                number(notes.n_ending),
+            ));
+            for (target, ends) in &notes.certificates {
+                let labels = vec![("check", target.check.name.to_string()), ("address", target.address.to_string())];
+                #[expect(clippy::cast_precision_loss, reason = "exact for all times that a timestamp can have")]
+                let seconds = ends.as_second() as f64;
+                let help = "When the certificate ends that a probe was shown, in seconds since 1970";
+                samples.push(Sample::gauge("fingerpost_probe_certificate_not_after_seconds", help, labels, seconds));
+            }
+        }
+        for (to, count) in ["up", "down"].into_iter().zip(&*self.health_changes) {
+            let (name, labels) = ("fingerpost_health_changes_total", vec![("to", to.to_owned())]);
+            let help = "Changes of a target's health, also those that an override masks";
+            samples.push(Sample::counter(name, help, labels, count.load(Ordering::Relaxed)));
+        }
+        let is_set = |realserver: &&Realserver| realserver.admin != Admin::Ready || realserver.is_forced;
+        let configured = snapshot.pools.iter().filter(|pool| !pool.name.contains('@'));
+        let n_set: usize = configured
+            .map(|pool| match &pool.members {
+                Members::Realservers(members) => members.all.iter().filter(is_set).count(),
+                _ => 0,
+            })
+            .sum();
+        let members = |pool: &'_ Arc<Pool>, wanted: fn(&&Realserver) -> bool| match &pool.members {
+            Members::Realservers(members) => members.all.iter().filter(wanted).count(),
+            _ => 0,
+        };
+        let own = snapshot.pools.iter().filter(|pool| !pool.name.contains('@'));
+        samples.push(Sample::gauge(
+            "fingerpost_realservers_held",
+            "Realservers that are down and stay in service: a freeze, or their pool's `max_leave`",
+            vec![],
+            number(own.map(|pool| members(pool, |one| one.is_held(None))).sum()),
+        ));
+        samples.push(Sample::gauge(
+            "fingerpost_realservers_overridden",
+            "Realservers on which an operator has set something",
+            vec![],
+            number(n_set),
+        ));
         let realservers = |samples: &mut Vec<Sample>, name, help, value: &dyn Fn(&Realserver) -> bool| {
             for pool in snapshot.pools.iter().filter(|pool| !pool.name.contains('@')) {
                 let Members::Realservers(members) = &pool.members else { continue };

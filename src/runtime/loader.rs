@@ -533,7 +533,7 @@ impl Loader {
                         }
                     });
                     match outcome {
-                        Ok(()) => {
+                        Ok(_) => {
                             round.changes.push(format!("zone {apex} loaded, serial {serial}, {n_records} records"))
                         }
                         Err(findings) => round.errors.extend(findings),

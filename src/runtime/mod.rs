@@ -9,6 +9,7 @@ mod explain;
 mod filter;
 mod limits;
 mod loader;
+mod offline;
 mod owner;
 mod privileges;
 mod protection;
@@ -41,6 +42,7 @@ use self::{
 };
 pub use self::{
     explain::{ExplainError, explain},
+    offline::Offline,
     services::Listening,
 };
 use crate::{
@@ -51,7 +53,7 @@ use crate::{
     geo::Geo,
     health, l4, redirect,
     shutdown::Shutdown,
-    state::{Event, State, saved::Saved},
+    state::{Event, Notes, State, saved::Saved},
 };
 
 /// How long tasks may take to end once everything has been dropped.
@@ -80,6 +82,7 @@ pub struct Bound {
     bound: Vec<services::Bound>,
     state_file: Option<StateFile>,
     saved: Saved,
+    state_problem: Option<String>,
 }
 
 /// Reads the configuration at `path` and binds everything it names. Becomes the configured user.
@@ -117,12 +120,16 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         Diagnostic::bare(error.to_string())
             .hint("`[control] socket` says where it is; the folder must be writable for the server")
     })?;
-    let (state_file, saved) = match StateFile::open(&config.state_dir) {
-        Ok((file, saved)) => (Some(file), saved),
+    let (state_file, saved, state_problem) = match StateFile::open(&config.state_dir) {
+        Ok((file, saved, problem)) => (Some(file), saved, problem),
         Err(problem) => {
             // To serve without memory is better than not to serve.
             error!(dir = %config.state_dir.display(), %problem, "no state can be saved: overrides will not outlive a restart");
-            (None, Saved::default())
+            let problem = format!(
+                "no state can be saved in {}: {problem}; overrides will not outlive a restart",
+                config.state_dir.display()
+            );
+            (None, Saved::default(), Some(problem))
         }
     };
     let mut binder = Services::new(Inherited::from_environment(), Shutdown::new(), TaskTracker::new());
@@ -141,6 +148,8 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         privileges::become_user(user).map_err(|error| Diagnostic::bare(error.to_string()))?;
         info!(user = %user.name, "root given up");
     }
+    // As the user that the server is from now on.
+    health::probe::icmp::check_available(&config)?;
     Ok(Bound {
         path: path.to_owned(),
         config,
@@ -152,6 +161,7 @@ pub fn bind(path: &Path) -> Result<Bound, StartError> {
         bound,
         state_file,
         saved,
+        state_problem,
     })
 }
 
@@ -195,19 +205,29 @@ impl Bound {
             snapshots: snapshots.clone(),
             files: files.clone(),
             started,
+            state_problem: self.state_problem,
         });
+        let (passive, failures) = health::passive::channel();
+        let health_changes: Arc<owner::HealthChanges> = Arc::default();
         let context = Context {
             snapshots: snapshots.clone(),
             dns: Arc::new(dns::Counters::new(self.config.dns.udp_workers)),
             identity: self.identity,
             redirect: Arc::new(redirect::Counters::new()),
             l4: Arc::new(l4::Counters::new()),
+            passive,
             backend: backend.clone(),
             metrics: Arc::new(Metrics::new(Vec::new())),
         };
         let counters = Arc::new(health::scheduler::Counters::default());
+        let notes = Arc::new(Mutex::new(Notes::default()));
         context.metrics.replace(vec![
-            Arc::new(RuntimeObserved { snapshots: snapshots.clone(), files: files.clone() }),
+            Arc::new(RuntimeObserved {
+                snapshots: snapshots.clone(),
+                files: files.clone(),
+                notes: notes.clone(),
+                health_changes: health_changes.clone(),
+            }),
             context.dns.clone(),
             context.identity.clone(),
             context.redirect.clone(),
@@ -217,7 +237,7 @@ impl Bound {
         let retirement = Retirement::start()
             .inspect_err(|problem| error!(%problem, "old zones are let go by those who answer: expect pauses"))
             .ok();
-        let truth = Owner { state, snapshots, retirement, targets, file: self.state_file };
+        let truth = Owner { state, snapshots, retirement, targets, file: self.state_file, notes, health_changes };
         let owner_task = tokio::spawn(truth.run(messages, shutdown.clone()));
 
         let (notify_snapshots, notify_counters) = (context.snapshots.clone(), context.dns.clone());
@@ -258,7 +278,8 @@ impl Bound {
         tasks.spawn(health::scheduler::run(targets_seen, results, counters, shutdown.clone()));
         tasks.spawn(secondaries::follow_primaries(secondaries, shutdown.clone()));
         tasks.spawn(dns::notify_secondaries(notify_snapshots, notify_counters, shutdown.clone()));
-        tasks.spawn(tell_owner(observations, owner, shutdown.clone()));
+        tasks.spawn(tell_owner(observations, owner.clone(), shutdown.clone()));
+        tasks.spawn(tell_owner_of_failures(failures, owner, shutdown.clone()));
         tasks.spawn(control::socket::serve(self.control, backend, shutdown.clone()));
         let to_thread = to_loader.clone();
         let thread = thread::Builder::new().name("loader".to_owned()).spawn(move || {
@@ -300,8 +321,31 @@ async fn tell_owner(
             observation = observations.recv() => observation,
         };
         let Some(observation) = observation else { return };
+        if let Some(ends) = observation.certificate
+            && owner.tell(Event::CertificateSeen(observation.target.clone(), ends)).await.is_err()
+        {
+            return;
+        }
         if owner.tell(Event::Probed(observation.target, observation.outcome)).await.is_err() {
             return;
+        }
+    }
+}
+
+/// Hands on connections that could not be made.
+async fn tell_owner_of_failures(mut failures: health::passive::Failures, owner: OwnerHandle, shutdown: Shutdown) {
+    loop {
+        let batch = tokio::select! {
+            () = shutdown.drain.cancelled() => return,
+            batch = failures.next() => batch,
+        };
+        if batch.is_empty() {
+            return;
+        }
+        for failure in batch {
+            if owner.tell(Event::ConnectFailed(failure)).await.is_err() {
+                return;
+            }
         }
     }
 }

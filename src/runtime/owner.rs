@@ -4,7 +4,10 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,7 +21,7 @@ use crate::{
     health::Target,
     shutdown::Shutdown,
     snapshot::Snapshots,
-    state::{Event, Happening, State, saved::Saved},
+    state::{Event, Happening, Notes, State, saved::Saved},
     types::Health,
 };
 
@@ -28,13 +31,18 @@ const QUEUE_MAX: usize = 4096;
 const BATCH_MAX: usize = 1024;
 /// Health is written down at most this often, and overrides at once.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often all of health is looked at for what is stale.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often overrides are looked at for their end.
 const TICK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What came of an event.
+pub(super) type Applied = Result<Vec<Happening>, Diagnostics>;
 
 /// What the owner is asked to do.
 pub(super) enum Message {
     /// Take an event in. The reply comes once the snapshot that has it is published.
-    Apply(Event, Option<oneshot::Sender<Result<(), Diagnostics>>>),
+    Apply(Event, Option<oneshot::Sender<Applied>>),
     /// Look at the state.
     Ask(Box<dyn FnOnce(&State) + Send>),
 }
@@ -58,14 +66,14 @@ impl OwnerHandle {
     }
 
     /// Sends an event and waits until it is in the published snapshot, or refused.
-    pub(super) async fn apply(&self, event: Event) -> Result<Result<(), Diagnostics>, Stopped> {
+    pub(super) async fn apply(&self, event: Event) -> Result<Applied, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.queue.send(Message::Apply(event, Some(reply))).await.map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
 
     /// [`OwnerHandle::apply`] from a thread that may block.
-    pub(super) fn apply_blocking(&self, event: Event) -> Result<Result<(), Diagnostics>, Stopped> {
+    pub(super) fn apply_blocking(&self, event: Event) -> Result<Applied, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.queue.blocking_send(Message::Apply(event, Some(reply))).map_err(|_| Stopped)?;
         answer.blocking_recv().map_err(|_| Stopped)
@@ -105,31 +113,36 @@ pub(super) struct StateFile {
 }
 
 impl StateFile {
-    /// The file in `dir`, which is made if it is not there; and what was saved in it. A file that cannot be understood is set aside.
-    pub(super) fn open(dir: &Path) -> io::Result<(Self, Saved)> {
+    /// The file in `dir`, which is made if it is not there; what was saved in it; and, for people, what of that is lost. A file that cannot be
+    /// understood is set aside, and what can be understood of it counts.
+    pub(super) fn open(dir: &Path) -> io::Result<(Self, Saved, Option<String>)> {
         fs::create_dir_all(dir)?;
         let path = dir.join("state.json");
-        let saved = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Saved::default(),
+        let (saved, problem) = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (Saved::default(), None),
             Err(error) => return Err(error),
-            Ok(text) => match Saved::parse(&text) {
-                Ok(saved) => {
-                    let (n_overrides, n_healths) = saved.counts();
-                    info!(path = %path.display(), saved = %saved.saved_at(), n_overrides, n_healths, "state restored");
-                    saved
-                }
-                Err(problem) => {
-                    let aside = dir.join("state.json.broken");
-                    fs::rename(&path, &aside)?;
-                    error!(path = %aside.display(), %problem, "state file could not be understood and was set aside: overrides are lost");
-                    Saved::default()
-                }
+            Ok(octets) => match Saved::parse(&String::from_utf8_lossy(&octets)) {
+                Ok((saved, problem)) => (saved, problem),
+                Err(problem) => (Saved::default(), Some(problem)),
             },
+        };
+        let (n_overrides, n_healths) = saved.counts();
+        info!(path = %path.display(), saved = %saved.saved_at(), n_overrides, n_healths, "state restored");
+        let problem = match problem {
+            None => None,
+            Some(problem) => {
+                let aside = set_aside(&path)?;
+                error!(path = %aside.display(), %problem, n_overrides, n_healths, "state file could not be understood and was set aside");
+                let aside = aside.display();
+                Some(format!(
+                    "the state file could not be understood ({problem}): it was set aside as {aside}, and {n_overrides} overrides and the health of {n_healths} targets could be read from it"
+                ))
+            }
         };
         let file = Self { path };
         // To learn now, not at the first drain, that nothing can be written there.
         file.save(&saved)?;
-        Ok((file, saved))
+        Ok((file, saved, problem))
     }
 
     /// Replaces the file's content as a whole: a crash leaves the old one or the new one.
@@ -141,6 +154,19 @@ impl StateFile {
         fs::rename(&temporary, &self.path)
     }
 }
+
+/// Renames a broken file so that it takes the place of no earlier one, as long as there are few.
+fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    const BROKEN_MAX: usize = 10;
+    let named =
+        |n: usize| path.with_extension(if n == 0 { "json.broken".to_owned() } else { format!("json.broken-{n}") });
+    let aside = (0..BROKEN_MAX).map(named).find(|aside| !aside.exists()).unwrap_or_else(|| named(BROKEN_MAX));
+    fs::rename(path, &aside)?;
+    Ok(aside)
+}
+
+/// How often targets went up, and how often down.
+pub(super) type HealthChanges = [AtomicU64; 2];
 
 /// The owner's other ends.
 pub(super) struct Owner {
@@ -154,6 +180,10 @@ pub(super) struct Owner {
     pub(super) targets: watch::Sender<Arc<Vec<Target>>>,
     /// Where state is saved; `None` if it could not be opened.
     pub(super) file: Option<StateFile>,
+    /// What health has to tell, for /metrics.
+    pub(super) notes: Arc<Mutex<Notes>>,
+    /// Changes of health, also those that an override masks.
+    pub(super) health_changes: Arc<HealthChanges>,
 }
 
 impl Owner {
@@ -162,6 +192,7 @@ impl Owner {
         let mut tick = tokio::time::interval(TICK_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut next_save = tokio::time::Instant::now();
+        let mut next_look = next_save;
         let mut is_dirty = false;
         loop {
             let first = tokio::select! {
@@ -173,6 +204,10 @@ impl Owner {
                 _ = tick.tick() => Message::Apply(Event::Tick, None),
             };
             self.take_in(first, &mut messages, &mut is_dirty);
+            if tokio::time::Instant::now() >= next_look {
+                self.look();
+                next_look = tokio::time::Instant::now() + LOOK_INTERVAL;
+            }
             if is_dirty && tokio::time::Instant::now() >= next_save {
                 self.save();
                 is_dirty = false;
@@ -192,8 +227,8 @@ impl Owner {
             match message {
                 Message::Ask(question) => question(&self.state),
                 Message::Apply(event, reply) => {
-                    let changes_targets = matches!(event, Event::Configured(..) | Event::AdminSet(..));
-                    let is_override = matches!(event, Event::AdminSet(..));
+                    let changes_targets = matches!(event, Event::Configured(..) | Event::OperatorSet(..));
+                    let is_override = matches!(event, Event::OperatorSet(..));
                     let compiles = matches!(event, Event::Configured(..) | Event::GeoLoaded(..));
                     let apply = || self.state.apply(event, Timestamp::now());
                     // Tables of a city database take a while: the other tasks of this thread go on in another.
@@ -202,13 +237,14 @@ impl Owner {
                     for happening in result.as_ref().map_or(&[][..], |happenings| happenings) {
                         ended |= matches!(happening, Happening::OverrideEnded(..));
                         *is_dirty = true;
+                        self.count(happening);
                         log(happening);
                     }
                     must_save |= (is_override && result.is_ok()) || ended;
                     if (changes_targets && result.is_ok()) || ended {
                         self.targets.send_replace(Arc::new(self.state.targets()));
                     }
-                    replies.extend(reply.map(|reply| (reply, result.map(|_| ()))));
+                    replies.extend(reply.map(|reply| (reply, result)));
                 }
             }
             n_taken += 1;
@@ -233,6 +269,25 @@ impl Owner {
         }
     }
 
+    /// Looks whether what is known of health is still fresh, and says when that changes.
+    fn look(&self) {
+        let notes = self.state.notes(Timestamp::now());
+        let mut before = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if notes.n_stale > 0 && before.n_stale == 0 {
+            error!(n_targets = notes.n_stale, "health is stale: no probe has ended for three intervals");
+        } else if notes.n_stale == 0 && before.n_stale > 0 {
+            info!("no health is stale any more");
+        }
+        *before = notes;
+    }
+
+    fn count(&self, happening: &Happening) {
+        let Happening::HealthChanged { to, .. } = happening else { return };
+        let [up, down] = &*self.health_changes;
+        let count = if *to == Health::Down { down } else { up };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn save(&self) {
         let Some(file) = &self.file else { return };
         if let Err(error) = file.save(&self.state.to_saved(Timestamp::now())) {
@@ -252,7 +307,22 @@ fn log(happening: &Happening) {
                 _ => info!(%target, %realservers, %from, "{to}"),
             }
         }
-        Happening::OverrideEnded(name, set) => info!(realserver = %name, was = %set.admin, "override ended"),
+        Happening::RealserverChanged { realserver, from, to: Health::Down } => warn!(%realserver, %from, "down"),
+        Happening::RealserverChanged { realserver, from, to } => info!(%realserver, %from, "{to}"),
+        Happening::CertificateEnding(target, ends) => {
+            warn!(%target, ends = %format_args!("{ends:.0}"), "the certificate ends soon or has ended")
+        }
+        Happening::HealthMasked(realservers) => {
+            let names: Vec<String> = realservers.iter().map(ToString::to_string).collect();
+            let realservers = names.join(" ");
+            info!(%realservers, "the change is masked: their health is forced");
+        }
+        Happening::OverrideSet(subject, set) => {
+            let (by, reason) = (&set.by, set.reason.as_deref().unwrap_or(""));
+            let until = set.until.map_or(String::new(), |until| format!("{until:.0}"));
+            info!(%subject, set = %set.wish, %by, %reason, %until, "override");
+        }
+        Happening::OverrideEnded(subject, set) => info!(%subject, was = %set.wish, "override ended"),
         Happening::PoolChanged { pool, is_all_down: true } => error!(%pool, "nobody in the pool is eligible"),
         Happening::PoolChanged { pool, is_all_down: false } => info!(%pool, "the pool has somebody eligible again"),
         Happening::Frozen { n_fallen, n_probed } => error!(

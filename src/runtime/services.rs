@@ -19,7 +19,9 @@ use super::{
 use crate::{
     config::Config,
     control::{self, metrics::Metrics, protocol::Service},
-    dns, l4, redirect,
+    dns,
+    health::passive::Passive,
+    l4, redirect,
     shutdown::Shutdown,
     snapshot::Snapshots,
 };
@@ -32,6 +34,7 @@ pub(super) struct Context {
     pub(super) identity: Arc<dns::Identity>,
     pub(super) redirect: Arc<redirect::Counters>,
     pub(super) l4: Arc<l4::Counters>,
+    pub(super) passive: Passive,
     pub(super) backend: Arc<Backend>,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -138,7 +141,7 @@ impl Services {
             let shutdown = self.shutdown.child();
             info!(service = %key.service, %address, listener = key.listener.as_deref(), "listening");
             let stop = shutdown.clone();
-            let Context { snapshots, dns, identity, redirect, l4, backend, metrics } = context.clone();
+            let Context { snapshots, dns, identity, redirect, l4, passive, backend, metrics } = context.clone();
             match (key.service, sockets) {
                 (_, Sockets::Dns(udp, tcp)) => {
                     match dns::serve_udp(udp, snapshots.clone(), dns.clone(), stop.clone()) {
@@ -167,7 +170,7 @@ impl Services {
                 }
                 (Service::L4, Sockets::Tcp(tcp)) => {
                     let name = key.listener.clone().unwrap_or_default();
-                    self.tasks.spawn_on(l4::serve(name, tcp, snapshots, l4, stop), runtime);
+                    self.tasks.spawn_on(l4::serve(name, tcp, snapshots, l4, passive, stop), runtime);
                 }
             }
             self.running.insert(key, Running { shutdown, address });

@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{Client, Ranking, Turn, Witness, select_with};
 use crate::{
     config::OnAllDown,
-    geo::{Coordinates, GroupId},
+    geo::{self, Coordinates, GroupId},
     snapshot::{Exclusion, GeoList, Members, Orders, Pool, Realserver, Snapshot},
     types::{Admin, Family, Health, POOL_DEPTH_MAX, PoolId},
 };
@@ -17,8 +18,55 @@ use crate::{
 pub struct Explanation {
     /// What was decided, in order, one line each.
     pub steps: Vec<String>,
+    /// Every pool that was asked, in order, with what came of it.
+    pub path: Vec<Visited>,
+    /// The affinity key of the pool that answers, if it goes by one.
+    pub key: Option<HashKey>,
+    /// What asks for a scope; the longest prefix counts, as far as it is known of the client.
+    pub scope_parts: Vec<ScopePart>,
     /// Every realserver that the pool can lead to: those ranked first, in their order, then the others.
     pub realservers: Vec<Explained>,
+}
+
+/// A pool on the way to the realservers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Visited {
+    /// Its name.
+    pub pool: String,
+    /// How many pools are above it.
+    pub depth: usize,
+    /// How it orders what it consists of.
+    pub policy: &'static str,
+    /// What came of it: `leads on`, `answers`, `failed`, or which `on_all_down` decides.
+    pub outcome: String,
+    /// Policy geo: the rule that fits the client best, or all that lead to the same list.
+    pub class: Option<String>,
+    /// Policy geo: bits of the client's address within which all clients have this class.
+    pub prefix: Option<u8>,
+    /// Policy geo: the list that it leads to.
+    pub list: Vec<String>,
+}
+
+/// What a source hash was made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HashKey {
+    /// The pool that hashed it.
+    pub pool: String,
+    /// The client's address, cut.
+    pub address: IpAddr,
+    /// To so many bits.
+    pub prefix: u8,
+}
+
+/// Something that makes an answer depend on the client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ScopePart {
+    /// The pool that looked at the client.
+    pub pool: String,
+    /// So many bits of it.
+    pub prefix: u8,
+    /// What for.
+    pub what: &'static str,
 }
 
 /// One realserver and why it is in or out.
@@ -43,8 +91,11 @@ pub fn explain<'s>(snapshot: &'s Snapshot, pool: PoolId, client: &Client) -> (Ra
     let client = Client { turn: Turn::Peek, ..*client };
     let mut notes = Notes {
         snapshot,
-        address: (client.prefix > 0).then_some(client.address),
+        client,
         steps: Vec::new(),
+        path: Vec::new(),
+        key: None,
+        scope_parts: Vec::new(),
         used: Vec::new(),
         passed_over: Vec::new(),
     };
@@ -70,7 +121,8 @@ pub fn explain<'s>(snapshot: &'s Snapshot, pool: PoolId, client: &Client) -> (Ra
         }
     }
     realservers.sort_by_key(|explained| explained.rank.unwrap_or(usize::MAX));
-    (ranking, Explanation { steps: notes.steps, realservers })
+    let Notes { steps, path, key, scope_parts, .. } = notes;
+    (ranking, Explanation { steps, path, key, scope_parts, realservers })
 }
 
 /// Where a pool stands in the decision.
@@ -95,6 +147,7 @@ fn reason(
         (Admin::Ready, _) if !realserver.has(family) => {
             format!("no {} address", family.map_or(String::new(), |family| family.to_string()))
         }
+        (Admin::Ready, health) if realserver.is_forced => format!("forced {health}{why}"),
         (Admin::Ready, Health::Down) if realserver.is_held(family) => format!("down, but held{why}"),
         (Admin::Ready, Health::Down) => format!("down{why}"),
         (Admin::Ready, Health::Unknown) => "no probe has ended yet, counts as up".to_owned(),
@@ -127,11 +180,37 @@ fn collect(snapshot: &Snapshot, id: PoolId, depth: usize, found: &mut Vec<PoolId
     }
 }
 
+/// The rule among a list's that decided: the most specific one that fits. The whole list of them where none can be told.
+fn rule_of(snapshot: &Snapshot, list: &GeoList, client: &Client) -> String {
+    let rules = || list.label.split(", ");
+    if client.prefix == 0 {
+        return "default (the client's address must not be used)".to_owned();
+    }
+    let nets = rules().filter_map(|rule| rule.parse::<IpNet>().ok()).filter(|net| net.contains(&client.address));
+    if let Some(net) = nets.max_by_key(IpNet::prefix_len) {
+        return net.to_string();
+    }
+    let location = snapshot.geo.locate(client.address);
+    let keys = rules().filter_map(|rule| rule.parse::<geo::Key>().ok()).filter(|&key| geo::fits(key, location));
+    keys.max().map_or_else(|| list.label.to_string(), |key| key.to_string())
+}
+
+fn policy_name(members: &Members) -> &'static str {
+    match members {
+        Members::Realservers(realservers) => realservers.policy.as_str(),
+        Members::Failover(_) => "failover",
+        Members::Geo(_) => "geo",
+        Members::Nearest(_) => "nearest",
+    }
+}
+
 struct Notes<'s> {
     snapshot: &'s Snapshot,
-    /// `None`: the client does not want its place to be known.
-    address: Option<IpAddr>,
+    client: Client,
     steps: Vec<String>,
+    path: Vec<Visited>,
+    key: Option<HashKey>,
+    scope_parts: Vec<ScopePart>,
     used: Vec<PoolId>,
     passed_over: Vec<PoolId>,
 }
@@ -139,6 +218,13 @@ struct Notes<'s> {
 impl Notes<'_> {
     fn name(&self, id: PoolId) -> &str {
         self.snapshot.pool(id).map_or("?", |pool| &pool.name)
+    }
+
+    fn came_of(&mut self, pool: PoolId, outcome: String) {
+        let Some(pool) = self.snapshot.pool(pool) else { return };
+        if let Some(visited) = self.path.iter_mut().rev().find(|visited| *visited.pool == *pool.name) {
+            visited.outcome = outcome;
+        }
     }
 
     fn place_of(&self, id: PoolId) -> Place {
@@ -181,8 +267,16 @@ impl Notes<'_> {
 }
 
 impl Witness for Notes<'_> {
+    fn judged(&mut self, pool: &Pool, prefix: u8) {
+        self.scope_parts.push(ScopePart { pool: pool.name.to_string(), prefix, what: "whom it excludes" });
+    }
+
     fn measured(&mut self, pool: PoolId, orders: &Orders, order: &[GroupId], prefix: u8) {
-        let client = self.address.and_then(|address| self.snapshot.geo.locate(address).coordinates);
+        let name = self.name(pool).to_owned();
+        self.scope_parts.push(ScopePart { pool: name, prefix, what: "the client's distance" });
+        // With a prefix of 0 the client does not want its place to be known.
+        let address = (self.client.prefix > 0).then_some(self.client.address);
+        let client = address.and_then(|address| self.snapshot.geo.locate(address).coordinates);
         let groups: Vec<String> =
             order.iter().take(GROUPS_TOLD).map(|&group| self.group(pool, orders, group, client)).collect();
         let more = if order.len() > GROUPS_TOLD { ", …" } else { "" };
@@ -202,22 +296,45 @@ impl Witness for Notes<'_> {
         let places = &exclusion.places;
         self.steps
             .push(format!("pool `{}` excludes {places}, and with it the client's /{prefix}: {instead}", pool.name));
+        if let Some(visited) = self.path.iter_mut().rev().find(|visited| *visited.pool == *pool.name) {
+            visited.outcome = "excludes the client".to_owned();
+        }
+    }
+
+    fn asked(&mut self, pool: PoolId, depth: usize) {
+        let Some(asked) = self.snapshot.pool(pool) else { return };
+        self.path.push(Visited {
+            pool: asked.name.to_string(),
+            depth,
+            policy: policy_name(&asked.members),
+            outcome: "leads on".to_owned(),
+            class: None,
+            prefix: None,
+            list: Vec::new(),
+        });
     }
 
     fn located(&mut self, pool: &Pool, list: &GeoList, prefix: u8) {
-        let names: Vec<&str> = list.pools.iter().map(|&id| self.name(id)).collect();
+        let names: Vec<String> = list.pools.iter().map(|&id| self.name(id).to_owned()).collect();
         let members = if names.is_empty() { "nobody".to_owned() } else { format!("`{}`", names.join("`, `")) };
         let scope = if prefix == 0 { "for everybody".to_owned() } else { format!("for the client's /{prefix}") };
-        self.steps.push(format!("pool `{}`: {} {scope}: {members}", pool.name, list.label));
+        let rule = rule_of(self.snapshot, list, &self.client);
+        self.steps.push(format!("pool `{}`: {rule} {scope}: {members}", pool.name));
+        self.scope_parts.push(ScopePart { pool: pool.name.to_string(), prefix, what: "the client's place" });
+        if let Some(visited) = self.path.iter_mut().rev().find(|visited| *visited.pool == *pool.name) {
+            (visited.class, visited.prefix, visited.list) = (Some(rule), Some(prefix), names);
+        }
     }
 
     fn passed_over(&mut self, pool: PoolId) {
         self.passed_over.push(pool);
+        self.came_of(pool, "failed".to_owned());
         self.steps.push(format!("pool `{}` is failed and passed over", self.name(pool)));
     }
 
     fn ranked(&mut self, pool: PoolId, tier: u8) {
         self.used.push(pool);
+        self.came_of(pool, "answers".to_owned());
         self.steps.push(format!("pool `{}` answers, as tier {tier}", self.name(pool)));
     }
 
@@ -231,10 +348,20 @@ impl Witness for Notes<'_> {
             Some(Members::Realservers(realservers)) if !realservers.view(None).is_degraded => "every pool is failed",
             _ => "nobody is eligible",
         };
+        self.came_of(pool, format!("on_all_down = {rule}"));
         self.steps.push(format!("{cause}; pool `{}` decides by `on_all_down = \"{rule}\"`", self.name(pool)));
     }
 
     fn hashed(&mut self, pool: PoolId, key: IpAddr, prefix: u8) {
-        self.steps.push(format!("pool `{}`: affinity key {key}/{prefix}", self.name(pool)));
+        let name = self.name(pool).to_owned();
+        self.steps.push(format!("pool `{name}`: affinity key {key}/{prefix}"));
+        let n_candidates = match self.snapshot.pool(pool).map(|pool| &pool.members) {
+            Some(Members::Realservers(realservers)) => realservers.view(self.client.via.family()).candidates.len(),
+            _ => 0,
+        };
+        if n_candidates > 1 {
+            self.scope_parts.push(ScopePart { pool: name.clone(), prefix, what: "the affinity key" });
+        }
+        self.key.get_or_insert(HashKey { pool: name, address: key, prefix });
     }
 }

@@ -127,10 +127,14 @@ pub struct Ranked<'s> {
 
 /// Hears what [`select_with`] decides on its way. The answer's own witness is `()`, which hears nothing and costs nothing.
 pub trait Witness {
+    /// A pool is asked, `depth` pools below the first one.
+    fn asked(&mut self, _pool: PoolId, _depth: usize) {}
     /// A geo pool looked up the client and found `list`, the same for every client within `prefix` bits.
     fn located(&mut self, _pool: &Pool, _list: &GeoList, _prefix: u8) {}
     /// A nearest pool looked up the client and found `order`, the same for every client within `prefix` bits.
     fn measured(&mut self, _pool: PoolId, _orders: &Orders, _order: &[GroupId], _prefix: u8) {}
+    /// A pool looked whether it serves the client, which is the same for every one within `prefix` bits.
+    fn judged(&mut self, _pool: &Pool, _prefix: u8) {}
     /// A pool does not serve the client, as no other within `prefix` bits.
     fn excluded(&mut self, _pool: &Pool, _exclusion: &Exclusion, _prefix: u8) {}
     /// A member was passed over because it is failed.
@@ -197,6 +201,7 @@ impl<'s, W: Witness> Walk<'s, '_, W> {
     /// A pool that is asked for by itself counts as failed only when nobody in it is eligible: `min_healthy` is for the pool above.
     fn rank_healthy(&mut self, id: PoolId, inherited: Inherited, depth: usize) -> bool {
         let Some(pool) = self.snapshot.pool(id).filter(|_| depth < POOL_DEPTH_MAX) else { return false };
+        self.witness.asked(id, depth);
         if let Some((exclusion, prefix)) = self.exclusion_of(pool) {
             self.witness.excluded(pool, exclusion, prefix);
             let Some(other) = exclusion.instead else {
@@ -287,6 +292,7 @@ impl<'s, W: Witness> Walk<'s, '_, W> {
         let exclusion = pool.exclusion.as_ref()?;
         let (is_excluded, prefix) = is_excluded(exclusion, self.client);
         self.scope = self.scope.max(prefix);
+        self.witness.judged(pool, prefix);
         is_excluded.then_some((exclusion, prefix))
     }
 

@@ -13,7 +13,7 @@ use super::{explain::explain, *};
 use crate::{
     geo::Geo,
     health::Target,
-    state::{Event, Override, RealserverName, State, saved::Saved},
+    state::{Event, Override, State, Wish, saved::Saved},
     types::{Admin, Health},
 };
 
@@ -65,10 +65,10 @@ impl Bench {
 
     /// `name` is `POOL/REALSERVER`.
     fn set(&mut self, name: &str, admin: Admin) -> &mut Self {
-        let (pool, realserver) = name.split_once('/').expect("POOL/REALSERVER");
-        let name = RealserverName { pool: pool.into(), realserver: realserver.into() };
+        let pattern = name.parse().expect("POOL/REALSERVER");
         let since = Timestamp::UNIX_EPOCH;
-        self.apply(Event::AdminSet(name, Override { admin, until: None, reason: None, by: "test".into(), since }));
+        let wish = Wish::Admin(admin);
+        self.apply(Event::OperatorSet(pattern, Override { wish, until: None, reason: None, by: "test".into(), since }));
         self
     }
 
@@ -595,7 +595,7 @@ fn explanation_tells_why_of_every_realserver() {
         [
             "us/y Some(1) true no probe has ended yet, counts as up",
             "eu/a None true no probe has ended yet, counts as up; its pool was not asked",
-            "eu/b None false drain; its pool was not asked",
+            "eu/b None false drain: by test; its pool was not asked",
             "us/x None false down: refused",
         ]
     );

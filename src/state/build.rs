@@ -1,9 +1,11 @@
 //! Pools as configured, with health and overrides, become the pools of a snapshot: candidates, round robin order, tables.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
 
 use super::{
-    RealserverName,
+    Happening, RealserverName,
     place::{self, Member},
     pool_id,
 };
@@ -15,7 +17,7 @@ use crate::{
     snapshot::{
         Exclusion, GeoList, GeoMembers, Members, NearestPools, Orders, Policy, Pool, Realserver, Realservers, View,
     },
-    types::{Admin, Family, Health, PoolId, RealserverId, Ttl},
+    types::{Admin, Family, Health, PoolId, RealserverId, Tenths, Ttl, Weight},
 };
 
 /// What of a snapshot's pool does not follow from health: made once a configuration, equal if nothing about the pool has changed.
@@ -81,15 +83,17 @@ impl PoolParts {
 
     /// Everything that is probed for this pool, with the realserver whose health it is.
     pub(super) fn probed(&self) -> impl Iterator<Item = (Target, RealserverId)> {
-        let (realservers, check) = match &self.made_of.0.members {
+        let (realservers, leaves) = match &self.made_of.0.members {
             config::Members::Realservers { realservers, check: Some(check), .. } => {
-                (realservers.as_slice(), Some(check))
+                (realservers.as_slice(), check.leaves())
             }
-            _ => (&[][..], None),
+            _ => (&[][..], Vec::new()),
         };
-        let families = [Family::V4, Family::V6];
+        let pool = &self.made_of.0.name;
         (0..).map(RealserverId).zip(realservers).flat_map(move |(id, realserver)| {
-            families.into_iter().filter_map(move |family| Some((Target::new(check?, realserver, family)?, id)))
+            let target = |leaf, family| Some((Target::new(leaf, pool, realserver, family)?, id));
+            let of = |leaf| [Family::V4, Family::V6].into_iter().filter_map(move |family| target(leaf, family));
+            leaves.iter().flat_map(of).collect::<Vec<_>>()
         })
     }
 
@@ -267,12 +271,60 @@ pub(super) fn is_all_down(pool: &Pool) -> bool {
     }
 }
 
+/// The part of its weight that a realserver takes which came up at `recovered`: a tenth more with each tenth of `ramp`.
+pub(super) fn ramped(ramp: Duration, recovered: Timestamp, now: Timestamp) -> Tenths {
+    // A clock that was set back must not hold anybody down.
+    let Ok(elapsed) = Duration::try_from(now.duration_since(recovered)) else { return Tenths::ALL };
+    let tenths = elapsed.as_millis().saturating_mul(10) / ramp.as_millis().max(1) + 1;
+    Tenths::new(u8::try_from(tenths).unwrap_or(u8::MAX))
+}
+
+/// Whether somebody in the pool takes less than its weight.
+pub(super) fn is_ramping(pool: &Pool) -> bool {
+    match &pool.members {
+        Members::Realservers(realservers) => realservers
+            .all
+            .iter()
+            .any(|realserver| realserver.tenths_v4 != Tenths::ALL || realserver.tenths_v6 != Tenths::ALL),
+        _ => false,
+    }
+}
+
+/// Whose health differs between two states of a pool.
+pub(super) fn changes(old: &Pool, new: &Pool) -> Vec<Happening> {
+    let (Members::Realservers(before), Members::Realservers(after)) = (&old.members, &new.members) else {
+        return Vec::new();
+    };
+    let pairs = before.all.iter().zip(&after.all);
+    let changed = pairs.filter(|(before, after)| before.health(None) != after.health(None));
+    let change = |(before, after): (&Realserver, &Realserver)| Happening::RealserverChanged {
+        realserver: RealserverName { pool: new.name.clone(), realserver: after.name.clone() },
+        from: before.health(None),
+        to: after.health(None),
+    };
+    changed.map(change).collect()
+}
+
 /// Whether less than this percentage of the weight is eligible.
 fn is_below(realservers: &[Realserver], percentage: u8) -> bool {
     let weight = |realserver: &Realserver| u64::from(realserver.weight.get());
     let total: u64 = realservers.iter().map(weight).sum();
     let eligible: u64 = realservers.iter().filter(|realserver| realserver.is_eligible(None)).map(weight).sum();
     eligible * 100 < total * u64::from(percentage)
+}
+
+/// Weights of which some are to be less than whole: all are made ten times as large first, or as much as there is room for.
+pub(super) fn ramped_weights(realservers: &[(RealserverId, Weight, Tenths)]) -> Vec<(RealserverId, Weight)> {
+    if realservers.iter().all(|(_, _, tenths)| *tenths == Tenths::ALL) {
+        return realservers.iter().map(|(id, weight, _)| (*id, *weight)).collect();
+    }
+    let largest = realservers.iter().map(|(_, weight, _)| u32::from(weight.get())).max().unwrap_or(1);
+    let factor = (u32::from(u16::MAX) / largest).min(10);
+    let ramped = |weight: Weight, tenths: Tenths| {
+        let ramped = u32::from(weight.get()) * factor * u32::from(tenths.get()) / 10;
+        u16::try_from(ramped).ok().and_then(Weight::new).unwrap_or(Weight::ONE)
+    };
+    realservers.iter().map(|(id, weight, tenths)| (*id, ramped(*weight, *tenths))).collect()
 }
 
 /// The candidates where `family` is wanted: the eligible ones or, with `is_open`, everybody who is ready.
@@ -288,8 +340,9 @@ fn view(realservers: &[Realserver], family: Option<Family>, is_open: bool) -> Vi
         .zip(realservers)
         .zip(&is_candidate)
         .filter(|(_, is_candidate)| **is_candidate)
-        .map(|((id, realserver), _)| (id, realserver.weight))
+        .map(|((id, realserver), _)| (id, realserver.weight, realserver.tenths(family)))
         .collect();
+    let weighted = ramped_weights(&weighted);
     let cumulative_weights = weighted
         .iter()
         .scan(0u32, |sum, (_, weight)| {

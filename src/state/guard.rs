@@ -252,20 +252,10 @@ mod tests {
         Timestamp::from_second(1_700_000_000 + seconds).expect("in range")
     }
 
-    /// Interval 5 s, timeout 1 s.
+    /// With the defaults: interval 5 s, timeout 1 s.
     fn target(number: u8) -> Target {
-        let (interval, timeout) = (Duration::from_secs(5), Duration::from_secs(1));
-        let check = Check {
-            name: "c".into(),
-            kind: CheckKind::Tcp,
-            interval,
-            timeout,
-            rise: 2,
-            fall: 3,
-            address: None,
-            port: None,
-        };
-        Target { check: Arc::new(check), address: ([192, 0, 2, number], 80).into() }
+        let check = Check::new("c", CheckKind::Icmp);
+        Target { check: Arc::new(check), address: ([192, 0, 2, number], 80).into(), realserver: None }
     }
 
     #[test]

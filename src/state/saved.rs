@@ -2,18 +2,15 @@
 //!
 //! A file that cannot be understood is the caller's to set aside; it costs nothing but what was in it.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::SocketAddr,
-};
+use std::{collections::HashMap, net::SocketAddr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Override, RealserverName};
+use super::{Override, Overrides, Subject, Wish};
 use crate::{
     health::{Checked, Target},
-    types::{Admin, Health},
+    types::{Admin, Force, Health},
 };
 
 /// Version of the file's format.
@@ -34,16 +31,48 @@ struct Versioned {
     version: u32,
 }
 
+/// A file of which something cannot be understood.
+#[derive(Debug, Deserialize)]
+struct Loose {
+    saved: Option<serde_json::Value>,
+    #[serde(default)]
+    overrides: serde_json::Value,
+    #[serde(default)]
+    health: serde_json::Value,
+}
+
+/// The entries of a list that can be read.
+fn readable<T: serde::de::DeserializeOwned>(list: serde_json::Value) -> Vec<T> {
+    let serde_json::Value::Array(list) = list else { return Vec::new() };
+    list.into_iter().filter_map(|entry| serde_json::from_value(entry).ok()).collect()
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SavedOverride {
     pool: String,
-    realserver: String,
-    admin: Admin,
+    /// The whole pool if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    realserver: Option<String>,
+    /// One of these two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    admin: Option<Admin>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    force: Option<Force>,
     until: Option<Timestamp>,
     reason: Option<String>,
     by: String,
     since: Timestamp,
+}
+
+impl SavedOverride {
+    fn wish(&self) -> Option<Wish> {
+        match (self.admin, self.force) {
+            (Some(admin), None) => Some(Wish::Admin(admin)),
+            (None, Some(force)) => Some(Wish::Force(force)),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,6 +80,9 @@ struct SavedOverride {
 struct SavedHealth {
     check: String,
     address: SocketAddr,
+    /// `POOL/REALSERVER`, where that tells targets apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    realserver: Option<String>,
     health: Health,
     since: Option<Timestamp>,
     error: Option<String>,
@@ -61,11 +93,13 @@ struct SavedHealth {
 pub struct TargetKey {
     check: Box<str>,
     address: SocketAddr,
+    realserver: Option<String>,
 }
 
 impl TargetKey {
     pub(super) fn new(target: &Target) -> Self {
-        Self { check: target.check.name.clone(), address: target.address }
+        let realserver = target.realserver.as_ref().map(ToString::to_string);
+        Self { check: target.check.name.clone(), address: target.address, realserver }
     }
 }
 
@@ -76,15 +110,12 @@ impl Default for Saved {
 }
 
 impl Saved {
-    pub(super) fn new(
-        overrides: &BTreeMap<RealserverName, Override>,
-        checked: &HashMap<Target, Checked>,
-        now: Timestamp,
-    ) -> Self {
-        let overrides = overrides.iter().map(|(name, set)| SavedOverride {
-            pool: name.pool.to_string(),
-            realserver: name.realserver.to_string(),
-            admin: set.admin,
+    pub(super) fn new(overrides: &Overrides, checked: &HashMap<Target, Checked>, now: Timestamp) -> Self {
+        let overrides = overrides.iter().map(|(subject, set)| SavedOverride {
+            pool: subject.pool.into(),
+            realserver: subject.realserver.map(Into::into),
+            admin: if let Wish::Admin(admin) = set.wish { Some(admin) } else { None },
+            force: if let Wish::Force(force) = set.wish { Some(force) } else { None },
             until: set.until,
             reason: set.reason.as_deref().map(str::to_owned),
             by: set.by.to_string(),
@@ -95,23 +126,45 @@ impl Saved {
             .map(|(target, checked)| SavedHealth {
                 check: target.check.name.to_string(),
                 address: target.address,
+                realserver: target.realserver.as_ref().map(ToString::to_string),
                 health: checked.health,
                 since: checked.since,
                 error: checked.last_error.as_deref().map(str::to_owned),
             })
             .collect();
-        health.sort_by(|a, b| (&a.check, a.address).cmp(&(&b.check, b.address)));
+        let order = |a: &SavedHealth, b: &SavedHealth| {
+            (&a.check, a.address, &a.realserver).cmp(&(&b.check, b.address, &b.realserver))
+        };
+        health.sort_by(order);
         Self { version: VERSION, saved: now, overrides: overrides.collect(), health }
     }
 
-    /// Reads the file's text.
+    /// Reads the file's text. Where single entries cannot be understood the others count, and it is said what is wrong with the first.
     ///
     /// # Errors
-    /// What is wrong with it, in one line.
-    pub fn parse(text: &str) -> Result<Self, ParseError> {
+    /// What is wrong with it, in one line, if nothing of it is of use.
+    pub fn parse(text: &str) -> Result<(Self, Option<ParseError>), ParseError> {
         // The version comes first: what another one has in the file is not this one's to judge.
         let Versioned { version } = serde_json::from_str(text)?;
-        if version == VERSION { Ok(serde_json::from_str(text)?) } else { Err(ParseError::Version(version)) }
+        if version != VERSION {
+            return Err(ParseError::Version(version));
+        }
+        let problem = match serde_json::from_str::<Self>(text) {
+            Ok(saved) if saved.overrides.iter().all(|saved| saved.wish().is_some()) => return Ok((saved, None)),
+            Ok(_) => ParseError::Wish,
+            Err(problem) => problem.into(),
+        };
+        let loose: Loose = serde_json::from_str(text)?;
+        let saved = Self {
+            version,
+            saved: loose.saved.and_then(|saved| serde_json::from_value(saved).ok()).unwrap_or(Timestamp::UNIX_EPOCH),
+            overrides: readable(loose.overrides)
+                .into_iter()
+                .filter(|saved: &SavedOverride| saved.wish().is_some())
+                .collect(),
+            health: readable(loose.health),
+        };
+        Ok((saved, Some(problem)))
     }
 
     /// The file's text.
@@ -129,17 +182,19 @@ impl Saved {
         (self.overrides.len(), self.health.len())
     }
 
-    pub(super) fn into_parts(self) -> (BTreeMap<RealserverName, Override>, HashMap<TargetKey, Checked>) {
-        let overrides = self.overrides.into_iter().map(|saved| {
-            let name = RealserverName { pool: saved.pool.into(), realserver: saved.realserver.into() };
+    pub(super) fn into_parts(self) -> (Overrides, HashMap<TargetKey, Checked>) {
+        let mut overrides = Overrides::default();
+        for saved in self.overrides {
+            let Some(wish) = saved.wish().filter(|wish| !wish.takes_back()) else { continue };
+            let subject = Subject { pool: saved.pool.into(), realserver: saved.realserver.map(Into::into) };
             let (reason, by) = (saved.reason.map(Into::into), saved.by.into());
-            (name, Override { admin: saved.admin, until: saved.until, reason, by, since: saved.since })
-        });
+            overrides.insert(&subject, Override { wish, until: saved.until, reason, by, since: saved.since });
+        }
         let health = self.health.into_iter().map(|saved| {
-            let key = TargetKey { check: saved.check.into(), address: saved.address };
+            let key = TargetKey { check: saved.check.into(), address: saved.address, realserver: saved.realserver };
             (key, Checked::restored(saved.health, saved.since, saved.error.map(Into::into)))
         });
-        (overrides.collect(), health.collect())
+        (overrides, health.collect())
     }
 }
 
@@ -149,6 +204,9 @@ pub enum ParseError {
     /// Not JSON, or not of this shape.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
+    /// An override that sets neither traffic nor health, or both.
+    #[error("an override has neither `admin` nor `force`, or both")]
+    Wish,
     /// Of another version of the program.
     #[error("version {0} is not known")]
     Version(u32),

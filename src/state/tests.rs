@@ -1,5 +1,7 @@
 //! What goes in as events and what comes out: zones and their pools, reloads, health, operators, and what outlives a restart.
 
+mod overrides;
+
 use std::{path::Path, time::Duration};
 
 use super::{saved::Saved, *};
@@ -64,13 +66,39 @@ fn name(text: &str) -> RealserverName {
 }
 
 fn order(admin: Admin, until: Option<i64>) -> Override {
-    Override { admin, until: until.map(at), reason: Some("disk".into()), by: "alice".into(), since: at(1) }
+    Override {
+        wish: Wish::Admin(admin),
+        until: until.map(at),
+        reason: Some("disk".into()),
+        by: "alice".into(),
+        since: at(1),
+    }
 }
 
 fn set(state: &mut State, realserver: &str, admin: Admin) -> Result<Vec<Happening>, Diagnostics> {
-    let mut happenings = state.apply(Event::AdminSet(name(realserver), order(admin, None)), at(1))?;
+    wish(state, realserver, Wish::Admin(admin))
+}
+
+fn wish(state: &mut State, target: &str, wish: Wish) -> Result<Vec<Happening>, Diagnostics> {
+    let set = Override { wish, ..order(Admin::Drain, None) };
+    let mut happenings = state.apply(Event::OperatorSet(pattern(target), set), at(1))?;
     happenings.extend(state.settle());
     Ok(happenings)
+}
+
+fn pattern(text: &str) -> Pattern {
+    text.parse().expect(text)
+}
+
+fn subject(text: &str) -> Subject {
+    let (pool, realserver) = text.split_once('/').map_or((text, None), |(pool, name)| (pool, Some(name.into())));
+    Subject { pool: pool.into(), realserver }
+}
+
+/// What is set on one realserver, by itself or by its pool.
+fn admin_of(state: &State, realserver: &str) -> Admin {
+    let name = name(realserver);
+    state.overrides().effective(&name.pool, &name.realserver).admin()
 }
 
 /// Every realserver as `POOL/NAME health admin`, sorted.
@@ -290,14 +318,14 @@ fn result_of_an_unknown_target_is_ignored() {
 #[test]
 fn override_ends_by_itself() {
     let mut state = state(TWO_POOLS);
-    state.apply(Event::AdminSet(name("web/a"), order(Admin::Drain, Some(60))), at(1)).expect("applies");
+    state.apply(Event::OperatorSet(pattern("web/a"), order(Admin::Drain, Some(60))), at(1)).expect("applies");
     assert_eq!(stands(&mut state)[1], "web/a unknown drain");
     assert_eq!(state.apply(Event::Tick, at(59)).expect("tick"), []);
     assert_eq!(stands(&mut state)[1], "web/a unknown drain");
     let happened = state.apply(Event::Tick, at(60)).expect("tick");
-    assert_eq!(happened, [Happening::OverrideEnded(name("web/a"), order(Admin::Drain, Some(60)))]);
+    assert_eq!(happened, [Happening::OverrideEnded(subject("web/a"), order(Admin::Drain, Some(60)))]);
     assert_eq!(stands(&mut state)[1], "web/a unknown ready");
-    assert!(state.override_of(&name("web/a")).is_none());
+    assert!(state.overrides().is_empty());
 }
 
 #[test]
@@ -305,9 +333,9 @@ fn ready_takes_an_override_back_and_the_last_word_counts() {
     let mut state = state(TWO_POOLS);
     set(&mut state, "web/a", Admin::Drain).expect("applies");
     set(&mut state, "web/a", Admin::Maint).expect("applies");
-    assert_eq!(state.override_of(&name("web/a")).map(|set| set.admin), Some(Admin::Maint));
+    assert_eq!(admin_of(&state, "web/a"), Admin::Maint);
     set(&mut state, "web/a", Admin::Ready).expect("applies");
-    assert!(state.override_of(&name("web/a")).is_none());
+    assert!(state.overrides().is_empty());
     assert_eq!(stands(&mut state)[1], "web/a unknown ready");
 }
 
@@ -315,9 +343,11 @@ fn ready_takes_an_override_back_and_the_last_word_counts() {
 fn draining_the_last_one_is_told_of_the_pool() {
     let mut state = state(TWO_POOLS);
     let happened = set(&mut state, "api/x", Admin::Drain).expect("applies");
-    assert_eq!(happened, [Happening::PoolChanged { pool: "api".into(), is_all_down: true }]);
+    let told = |admin| Happening::OverrideSet(subject("api/x"), order(admin, None));
+    assert_eq!(happened, [told(Admin::Drain), Happening::PoolChanged { pool: "api".into(), is_all_down: true }]);
     let happened = set(&mut state, "api/x", Admin::Ready).expect("applies");
-    assert_eq!(happened, [Happening::PoolChanged { pool: "api".into(), is_all_down: false }]);
+    let up = Happening::PoolChanged { pool: "api".into(), is_all_down: false };
+    assert_eq!(happened, [told(Admin::Ready), up]);
 }
 
 #[test]
@@ -329,7 +359,7 @@ fn order_for_nobody_says_who_there_is() {
         ("web/x", "error: pool `web` has no realserver `x`\nhint: there are `a`, `b`"),
         (
             "all/a",
-            "error: pool `all` has no realserver `a`\nhint: it is a pool of pools; name a realserver of one of its members",
+            "error: pool `all` has no realserver `a`\nhint: it is a pool of pools; say `web`, `api`, or name a realserver of one of them",
         ),
     ] {
         assert_eq!(set(&mut state, realserver, Admin::Drain).expect_err("nobody").to_string(), expected);
@@ -425,7 +455,7 @@ fn realserver_that_comes_back_starts_anew() {
 /// What a state saves, as its successor after a restart has it.
 fn restarted(state: &State, toml: &str, now: Timestamp) -> State {
     let text = state.to_saved(at(20)).to_text();
-    State::new(config(toml), Arc::new(Geo::empty()), Saved::parse(&text).expect("its own file"), now)
+    State::new(config(toml), Arc::new(Geo::empty()), Saved::parse(&text).expect("its own file").0, now)
 }
 
 #[test]
@@ -433,15 +463,16 @@ fn restart_keeps_overrides_and_health_with_their_ages_from_the_first_snapshot() 
     let mut state = state(TWO_POOLS);
     probe(&mut state, "192.0.2.1:80", false, 3);
     probe(&mut state, "192.0.2.2:80", true, 1);
-    state.apply(Event::AdminSet(name("web/b"), order(Admin::Drain, Some(600))), at(1)).expect("applies");
+    state.apply(Event::OperatorSet(pattern("web/b"), order(Admin::Drain, Some(600))), at(1)).expect("applies");
     let mut after = restarted(&state, TWO_POOLS, at(30));
     let snapshot = after.snapshot().expect("the first");
     let web = snapshot.pool_named("web").expect("web").1;
     let crate::snapshot::Members::Realservers(web) = &web.members else { panic!("realservers") };
     assert!(web.view(None).is_degraded, "a is down and b drained");
     assert_eq!(web.all[0].why.as_deref(), Some("refused"));
-    assert_eq!(web.all[1].why.as_deref(), Some("disk"));
-    assert_eq!(after.override_of(&name("web/b")), Some(&order(Admin::Drain, Some(600))));
+    assert_eq!(web.all[1].why.as_deref(), Some("disk (alice, until 2023-11-14T22:23:20Z)"));
+    let overrides: Vec<_> = after.overrides().iter().collect();
+    assert_eq!(overrides, [(subject("web/b"), &order(Admin::Drain, Some(600)))]);
     let target = target(&after, "192.0.2.1:80");
     let checked = after.checked(&target).expect("restored");
     assert_eq!((checked.health, checked.since, checked.is_restored), (Health::Down, Some(at(10)), true));
@@ -454,7 +485,7 @@ fn restart_keeps_overrides_and_health_with_their_ages_from_the_first_snapshot() 
 #[test]
 fn override_that_ran_out_while_nobody_ran_is_gone() {
     let mut state = state(TWO_POOLS);
-    state.apply(Event::AdminSet(name("web/b"), order(Admin::Maint, Some(25))), at(1)).expect("applies");
+    state.apply(Event::OperatorSet(pattern("web/b"), order(Admin::Maint, Some(25))), at(1)).expect("applies");
     let mut after = restarted(&state, TWO_POOLS, at(25));
     assert_eq!(stands(&mut after)[2], "web/b unknown ready");
     let mut before = restarted(&state, TWO_POOLS, at(24));
@@ -472,28 +503,6 @@ fn restart_with_another_configuration_takes_what_still_fits() {
     // The pool may come back, and its realserver must not serve before the operator says so.
     reload(&mut after, TWO_POOLS).expect("applies");
     assert_eq!(stands(&mut after)[0], "api/x unknown drain");
-}
-
-#[test]
-fn state_file_reads_as_written_and_anything_else_is_an_error() {
-    let mut state = state(TWO_POOLS);
-    probe(&mut state, "192.0.2.1:80", false, 1);
-    set(&mut state, "web/b", Admin::Drain).expect("applies");
-    let text = state.to_saved(at(20)).to_text();
-    let saved = Saved::parse(&text).expect("its own");
-    assert_eq!((saved.counts(), saved.saved_at()), ((1, 1), at(20)));
-    assert_eq!(saved.to_text(), text);
-
-    let wrong = |text: &str| Saved::parse(text).expect_err("wrong").to_string();
-    assert_eq!(wrong(&text.replace("\"version\": 1", "\"version\": 2, \"more\": 0")), "version 2 is not known");
-    assert!(wrong(&text.replace("\"by\"", "\"who\"")).starts_with("unknown field `who`"));
-    assert!(wrong(&text.replace("\"drain\"", "\"asleep\"")).starts_with("unknown variant `asleep`"));
-    assert!(wrong("").starts_with("EOF"));
-    for end in 0..text.len() {
-        if text.is_char_boundary(end) {
-            assert!(Saved::parse(&text[..end]).is_err(), "{end} of {}", text.len());
-        }
-    }
 }
 
 /// Pool `web` of six, checked every 5 s (timeout 1 s, `fall = 1`), with `keys`.

@@ -98,7 +98,7 @@ aspects! {
     "SVCB or HTTPS that is there": |view| view.has_answer(|rtype| matches!(rtype, 64 | 65));
     "unknown type that is there": |view| view.has_answer(|rtype| rtype == 65280);
     "no such type": |view| view.is_negative(NOERROR);
-    "type 0": |view| view.rtype == Some(0);
+    "type 0": |view| view.case.shape.rtype() == Some(0);
     "obsolete type": |view| matches!(view.rtype, Some(3 | 4 | 7..=11 | 24 | 25 | 30));
     "DNSSEC type": |view| matches!(view.rtype, Some(46..=48 | 50 | 51 | 59 | 60));
     "OPT, TKEY or TSIG as a type": |view| matches!(view.rtype, Some(41 | 249 | 250));

@@ -5,7 +5,7 @@
 
 use crate::{
     judge::{Case, Essence},
-    message::{AA, ANSWER, AUTHORITY, Section, TC, glue},
+    message::{AA, ANSWER, AUTHORITY, Message, Section, TC, glue},
     name::Name,
     servers::Kind::{self, Bind, Knot, Nsd},
 };
@@ -76,8 +76,11 @@ pub const EXPLAINED: &[Explained] = &[
         rfc: "RFC 1035 §4.1.1, RFC 6891 §6.1.1",
         why: "opcode, RD, question, OPT and DO are as in the query; NSD sends a bare header, BIND no question, all of them no OPT where options cannot be read, Knot and BIND answer NSID and ECS even there",
         put_right: |case, _, theirs, _| {
-            if let Some(rcode @ (FORMERR | NOTIMP | NOTAUTH | BADVERS)) = theirs.rcode_alone() {
-                *theirs = case.shape.error(rcode);
+            match (theirs.rcode_alone(), case.shape.opcode()) {
+                // A transfer of what is no zone here is answered as any query.
+                (Some(NOTAUTH), QUERY) => {}
+                (Some(rcode @ (FORMERR | NOTIMP | NOTAUTH | BADVERS)), _) => *theirs = case.shape.error(rcode),
+                _ => {}
             }
         },
     },
@@ -100,11 +103,11 @@ pub const EXPLAINED: &[Explained] = &[
         name: "class ANY",
         rfc: "RFC 1035 §6.2, RFC 2308 §3",
         why: "nobody has authority over all classes: Knot sets AA, NSD behind an alias; NSD leaves out SOA; BIND says FORMERR",
-        put_right: |case, kind, theirs, ours| {
+        put_right: |case, kind, theirs, _| {
             if case.shape.class() != Some(CLASS_ANY) {
                 return;
             }
-            let is_negative = matches!(ours, Essence::Message(ours) if !only(SOA, &ours.authority).is_empty());
+            let is_negative = case.whole().is_some_and(|whole| !only(SOA, &whole.sections[AUTHORITY]).is_empty());
             match (kind, theirs.rcode_alone(), &mut *theirs) {
                 (Knot, _, Essence::Message(theirs)) => theirs.flags &= !AA,
                 (Bind, Some(FORMERR), theirs) => *theirs = Essence::NoOpinion,
@@ -296,7 +299,8 @@ pub const EXPLAINED: &[Explained] = &[
             else {
                 return;
             };
-            if matches!(without.rcode, FORMERR | NOTIMP | NOTAUTH | BADVERS) {
+            let is_transfer = case.shape.opcode() == QUERY && without.rcode == NOTAUTH;
+            if matches!(without.rcode, FORMERR | NOTIMP | NOTAUTH | BADVERS) && !is_transfer {
                 return;
             }
             if let Some(opt) = &mut without.opt {
@@ -315,7 +319,8 @@ pub const EXPLAINED: &[Explained] = &[
         why: "every step makes a longer name; Knot stops after some, BIND gives SERVFAIL; we give one and leave the rest to the resolver",
         put_right: |case, kind, theirs, _| {
             let (Some(part), Essence::Message(theirs)) = (case.reply(kind).message(), theirs) else { return };
-            if let Some(first) = case.until_endless(&part.sections[ANSWER]) {
+            let is_answer = theirs.flags & TC != 0 || !theirs.answer.is_empty();
+            if let Some(first) = case.until_endless(&part.sections[ANSWER]).filter(|_| is_answer) {
                 theirs.answer = first;
                 theirs.rcode = NOERROR;
                 theirs.flags &= !TC;
@@ -400,8 +405,11 @@ pub const EXPLAINED: &[Explained] = &[
             let (Some(whole), Essence::Message(other)) = (case.whole(), &*theirs) else { return };
             let answer = &whole.sections[ANSWER];
             let is_meant = match kind {
-                Nsd => case.reply(kind).message().is_some_and(|message| is_within(answer, &message.sections[ANSWER])),
-                Bind => *answer == other.answer && other.authority.is_empty(),
+                Nsd => {
+                    let leaves = |theirs: &Message| case.leaves_its_zone(&theirs.sections[ANSWER]);
+                    other.flags & TC != 0 || case.reply(kind).message().is_some_and(leaves)
+                }
+                Bind => is_within(&other.answer, answer) && other.authority.is_empty(),
                 _ => false,
             };
             if is_meant && case.leaves_its_zone(answer) {
@@ -414,12 +422,12 @@ pub const EXPLAINED: &[Explained] = &[
         rfc: "RFC 6672 §2.2, RFC 2308 §2",
         why: "it is YXDOMAIN, and there is nothing negative to keep; Knot says NXDOMAIN or adds SOA",
         put_right: |case, kind, theirs, _| {
-            if let (Knot, Essence::Message(theirs)) = (kind, theirs)
+            if let (Knot, Essence::Message(theirs), Some(message)) = (kind, theirs, case.reply(kind).message())
                 && matches!(theirs.rcode, NXDOMAIN | YXDOMAIN)
-                && case.is_made_too_long(&theirs.answer)
+                && case.is_made_too_long(&message.sections[ANSWER])
             {
                 theirs.rcode = YXDOMAIN;
-                theirs.authority.clear();
+                (theirs.authority, theirs.glue) = Default::default();
             }
         },
     },
@@ -441,10 +449,18 @@ pub const EXPLAINED: &[Explained] = &[
         name: "SOA left out without TC",
         rfc: "RFC 2308 §3",
         why: "Knot leaves SOA out of a negative answer where it does not fit, and does not set TC",
-        put_right: |case, kind, theirs, _| {
+        put_right: |case, kind, theirs, ours| {
             let (Knot, Essence::Message(theirs), Some(whole)) = (kind, theirs, case.whole()) else { return };
-            if !case.is_tcp && theirs.flags & TC == 0 && theirs.authority.is_empty() {
-                theirs.authority = only(SOA, &whole.sections[AUTHORITY]);
+            let soa = only(SOA, &whole.sections[AUTHORITY]);
+            if case.is_tcp || theirs.flags & TC != 0 || !theirs.authority.is_empty() || soa.is_empty() {
+                return;
+            }
+            match ours {
+                Essence::Message(ours) if ours.flags & TC != 0 && whole.n_octets > case.octets_allowed() => {
+                    theirs.flags |= TC;
+                    theirs.answer.clone_from(&ours.answer);
+                }
+                _ => theirs.authority = soa,
             }
         },
     },
@@ -469,12 +485,14 @@ pub const EXPLAINED: &[Explained] = &[
                 return;
             }
             let n_octets = case.reply(kind).message().map_or(0, |message| message.n_octets) + n_missing;
-            let is_cut = matches!(ours, Essence::Message(ours) if ours.flags & TC != 0);
-            if is_cut && !case.is_tcp && n_octets > case.octets_allowed() {
-                part.flags |= TC;
-                (part.answer, part.authority, part.glue) = Default::default();
-            } else {
-                *theirs = Essence::NoOpinion;
+            match ours {
+                Essence::Message(ours)
+                    if ours.flags & TC != 0 && n_octets > case.octets_allowed() && !case.has_whole_referral() =>
+                {
+                    part.flags |= TC;
+                    (part.answer, part.authority, part.glue) = (ours.answer.clone(), Section::new(), Section::new());
+                }
+                _ => *theirs = Essence::NoOpinion,
             }
         },
     },

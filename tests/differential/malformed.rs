@@ -122,6 +122,7 @@ fn table(draft: &Draft) -> Vec<(String, Vec<u8>)> {
     add("a name that points forward", raw_question(&[0xc0, 14]));
     add("a name that points beyond the message", raw_question(&[0xff, 0xff]));
     add("a label and a pointer at it", raw_question(&[1, b'a', 0xc0, 12]));
+    add("type 0", message([1, 0, 0, 0], &[&other[..other.len() - 4], &[0, 0, 0, 1]]));
     add("half a pointer", message([1, 0, 0, 0], &[&[0xc0]]));
     add("a label of kind 01", raw_question(&[0x41, b'a', 0]));
     add("a label of kind 10", raw_question(&[0x81, b'a', 0]));

@@ -100,7 +100,7 @@ impl Universe {
         for (index, apex) in apexes.iter().enumerate() {
             let near = &apexes[index / 8 * 8..(index / 8 * 8 + 8).min(n_parents)];
             let mut parent = Draft { apex: apex.clone(), elsewhere: near, rrsets: BTreeMap::new(), owners: Vec::new() };
-            parent.fill(rng);
+            parent.fill(rng, index > 0);
             if index == 0 {
                 parent.add_huge(rng);
             }
@@ -112,7 +112,7 @@ impl Universe {
             zones.push(parent);
             if let Some(apex) = child {
                 let mut child = Draft { apex, elsewhere: near, rrsets: BTreeMap::new(), owners: Vec::new() };
-                child.fill(rng);
+                child.fill(rng, true);
                 child.prune();
                 zones.push(Zone { apex: child.apex.clone(), rrsets: child.rrsets });
             }
@@ -249,13 +249,13 @@ struct Draft<'u> {
 }
 
 impl Draft<'_> {
-    fn fill(&mut self, rng: &mut Rng) {
+    fn fill(&mut self, rng: &mut Rng, may_have_dname: bool) {
         let apex = self.apex.clone();
         let soa_ttl = pick(rng, &TTLS);
         let minimum = pick(rng, &[0, 5, 60, 300, 3600, 2_147_483_647]);
         let soa = format!("ns.{apex} host\\.master.{apex} {} 3600 600 1209600 {minimum}", rng.u32(1..));
         self.set(&apex, "SOA", soa_ttl, vec![soa]);
-        let has_dname = rng.usize(..16) == 0;
+        let has_dname = rng.usize(..16) == 0 && may_have_dname;
         self.add_servers(rng, has_dname);
         let n_owners = rng.usize(6..22);
         let names: Vec<Name> = (0..n_owners).map(|_| self.some_owner(rng)).collect();
@@ -403,7 +403,7 @@ impl Draft<'_> {
 
     /// Aliases that lead to one another, and DNAMEs.
     fn add_chain(&mut self, rng: &mut Rng) {
-        let n_links = rng.usize(2..7);
+        let n_links = rng.usize(2..5);
         for (prefix, rtype) in [("cname", "CNAME"), ("dname", "DNAME")] {
             for index in 0..n_links {
                 let owner = self.apex.child(format!("{prefix}{index}").as_bytes());

@@ -6,4 +6,6 @@ mod docs;
 #[cfg(test)]
 mod e2e;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tidy;

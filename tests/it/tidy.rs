@@ -20,7 +20,7 @@ struct Level {
 }
 
 const LEVELS: &[Level] = &[
-    Level { name: "words", is_pure: true, modules: &["types", "name", "diagnostic"] },
+    Level { name: "words", is_pure: true, modules: &["types", "name", "diagnostic", "certificate"] },
     Level {
         name: "inputs",
         is_pure: true,
@@ -67,13 +67,15 @@ const LEVELS: &[Level] = &[
             "l4::attempts",
         ],
     },
+    Level { name: "rehearsal", is_pure: true, modules: &["plan::*"] },
     Level {
         name: "shells",
         is_pure: false,
         modules: &[
             "observe",
             "shutdown",
-            "health::probe",
+            "health::probe::*",
+            "health::passive",
             "health::scheduler",
             "dns::udp",
             "dns::tcp",

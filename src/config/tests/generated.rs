@@ -48,17 +48,48 @@ fn check_table(index: usize) -> BoxedStrategy<String> {
         maybe("address", one_of(&["\"192.0.2.99\"", "\"2001:db8::99\""])),
         number(1..=65535),
     );
-    (0..3u8, http, tls, any)
-        .prop_map(move |(kind, http, tls, any)| {
-            let kind_keys = match kind {
-                0 => "type = \"tcp\"\n".to_owned(),
-                1 => format!("type = \"http\"\n{}{}{}", http.0, http.1, http.2),
-                _ => format!("type = \"https\"\n{}{}{}{}{}{}", http.0, http.1, http.2, tls.0, tls.1, tls.2),
-            };
+    let new = (
+        maybe("method", one_of(&["\"HEAD\"", "\"POST\""])),
+        maybe("headers", one_of(&["{ X-A = \"b c\", \"x.b\" = \"\" }"])),
+        maybe("body_max", one_of(&["\"1B\"", "\"1000KiB\"", "\"1MiB\""])),
+        maybe("expiry_warning", one_of(&["\"off\"", "\"36h\""])),
+        maybe("send", text().prop_filter("no escapes", |text| !text.contains('\\'))),
+        maybe("expect", one_of(&["'/^\\d+$/'", "'a\\x00\\r'"])),
+        maybe("forgive", number(1..=1000)),
+        maybe("passive", one_of(&["true", "false"])),
+    );
+    (0..9u8, http, tls, any, new)
+        .prop_map(move |(kind, http, tls, any, new)| {
+            let (method, headers, body_max, expiry_warning, send, expect, forgive, passive) = new;
+            let http = format!("{}{}{}{method}{headers}{body_max}", http.0, http.1, http.2);
+            let tls = format!("{}{}{}{expiry_warning}", tls.0, tls.1, tls.2);
             let (interval, timeout, rise, fall, address, port) = any;
-            format!("[checks.c{index}]\n{kind_keys}{interval}{timeout}{rise}{fall}{address}port = {port}\n")
+            let kind_keys = match kind {
+                0 => format!("type = \"tcp\"\n{send}{expect}"),
+                1 => format!("type = \"http\"\nrefused_is_down = true\n{http}"),
+                2 => format!("type = \"https\"\n{http}{tls}"),
+                3 => format!("type = \"tcp\"\ntls = true\n{expect}{tls}"),
+                4 => "type = \"dns\"\nquery = \"example.org AAAA\"\nexpect_address = [\"2001:db8::1\"]\n".to_owned(),
+                5 => "type = \"grpc\"\nservice = \"a.B\"\nhost = \"h\"\n".to_owned(),
+                6 => "type = \"exec\"\ncommand = [\"bin/probe\", \"\", \"-v x\"]\n".to_owned(),
+                7 => {
+                    return format!(
+                        "[checks.c{index}]\ntype = \"file\"\npath = \"s\"\n{interval}{rise}{fall}{forgive}{passive}"
+                    );
+                }
+                _ => return calculated_table(index, port),
+            };
+            let numbers = format!("{interval}{timeout}{rise}{fall}{forgive}{passive}{address}");
+            format!("[checks.c{index}]\n{kind_keys}{numbers}port = {port}\n")
         })
         .boxed()
+}
+
+/// A check that is calculated from two others.
+fn calculated_table(index: usize, port: String) -> String {
+    let rule = if index.is_multiple_of(2) { "type = \"any\"\n" } else { "type = \"at-least\"\nat_least = 2\n" };
+    let leaf = |name: &str| format!("[checks.{name}{index}]\ntype = \"tcp\"\nport = {port}\n");
+    format!("{}{}[checks.c{index}]\n{rule}checks = [\"d{index}\", \"e{index}\"]\n", leaf("d"), leaf("e"))
 }
 
 fn realserver(index: usize) -> BoxedStrategy<String> {

@@ -27,7 +27,7 @@ error: unknown key `up_tresh` in this check
   |
 6 | up_tresh = 3
   | ^^^^^^^^
-hint: known here: `type`, `interval`, `timeout`, `rise`, `fall`, `address`, `port`, `path`, `host`, `expect_status`, `verify`, `sni`, `ca`
+hint: known here: `type`, `interval`, `timeout`, `rise`, `fall`, `forgive`, `passive`, `refused_is_down`, `address`, `port`, `send`, `expect`, `path`, `host`, `method`, `headers` and 15 more
 
 error: unknown key `poolz` at the top level
  --> fingerpost.toml:7:2
@@ -45,15 +45,8 @@ fn feature_that_is_still_to_come_is_refused_by_name() {
         r#"
 version = 1
 [dns]
-[checks.a]
-type = "icmp"
-[checks.b]
-type = "tcp"
-send = "PING"
 [pools.web]
-policy = "nearest"
-check = "b"
-realservers = [{ name = "a", address = "192.0.2.1", port = 80, capacity = 7 }]
+realservers = [{ name = "a", address = "192.0.2.1", port = 80 }]
 [listeners.a]
 bind = "192.0.2.1:80"
 protocol = "udp"
@@ -64,66 +57,38 @@ forward = "nat"
 sni = ["example.org"]
 "#,
         r#"
-error: `type = "icmp"` is not supported yet: it comes with a later version
- --> fingerpost.toml:4:8
-  |
-4 | type = "icmp"
-  |        ^^^^^^
-hint: supported: `http`, `https`, `tcp`
-
-error: `send` is not supported yet: talking over tcp comes with a later version
- --> fingerpost.toml:7:1
-  |
-7 | send = "PING"
-  | ^^^^
-hint: remove it
-
-error: `policy = "nearest"` needs geo databases, and this file names none
- --> fingerpost.toml:9:10
-  |
-9 | policy = "nearest"
-  |          ^^^^^^^^^
-hint: add `[geoip]` with `databases = [ … ]`; nearest needs a city database, with coordinates
-
-error: `capacity` is not supported yet: capacity planning comes with a later version
-  --> fingerpost.toml:11:64
-   |
-11 | realservers = [{ name = "a", address = "192.0.2.1", port = 80, capacity = 7 }]
-   |                                                                ^^^^^^^^
-hint: remove it
-
 error: `protocol = "udp"` is not supported yet: it comes with a later version
-  --> fingerpost.toml:14:12
-   |
-14 | protocol = "udp"
-   |            ^^^^^
+ --> fingerpost.toml:7:12
+  |
+7 | protocol = "udp"
+  |            ^^^^^
 hint: supported: `tcp`
 
 error: `scheduler = "least-connections"` is not supported yet: it comes with a later version
-  --> fingerpost.toml:16:13
-   |
-16 | scheduler = "least-connections"
-   |             ^^^^^^^^^^^^^^^^^^^
+ --> fingerpost.toml:9:13
+  |
+9 | scheduler = "least-connections"
+  |             ^^^^^^^^^^^^^^^^^^^
 hint: supported: `wrr`, `source-hash`
 
 error: `proxy_protocol = "v2"` is not supported yet: it comes with a later version
-  --> fingerpost.toml:17:18
+  --> fingerpost.toml:10:18
    |
-17 | proxy_protocol = "v2"
+10 | proxy_protocol = "v2"
    |                  ^^^^
 hint: supported: `off`
 
 error: `forward = "nat"` is not supported yet: forwarding in the kernel comes with a later version
-  --> fingerpost.toml:18:11
+  --> fingerpost.toml:11:11
    |
-18 | forward = "nat"
+11 | forward = "nat"
    |           ^^^^^
 hint: write `proxy`, or remove the line: it carries clients of either address family to realservers of either
 
 error: `sni` is not supported yet: routing by SNI comes with a later version
-  --> fingerpost.toml:19:1
+  --> fingerpost.toml:12:1
    |
-19 | sni = ["example.org"]
+12 | sni = ["example.org"]
    | ^^^
 hint: remove it
 "#,
@@ -666,14 +631,14 @@ error: a check of type `tcp` has no `path`
   |
 4 | path = "/"
   |        ^^^
-hint: remove it, or change `type`
+hint: remove it, or change `type`: it belongs to `http`, `https`, `file`
 
 error: a check of type `http` has no `verify`
  --> fingerpost.toml:7:10
   |
 7 | verify = false
   |          ^^^^^
-hint: remove it, or change `type`
+hint: remove it, or change `type`: it belongs to `tcp`, `https`, `grpc`
 
 error: `type` is missing in this check
  --> fingerpost.toml:8:1
@@ -807,7 +772,7 @@ error: unknown key `colour` in this pool
   |
 2 | colour = "red"
   | ^^^^^^
-hint: known here: `policy`, `realservers`, `members`, `check`, `answers`, `min_healthy`, `on_all_down`, `affinity_prefix`, `geo`, `nets`, `min_ttl`, `max_leave`, `location`, `default`, `exclude`, `on_excluded` and 2 more
+hint: known here: `policy`, `realservers`, `members`, `check`, `answers`, `min_healthy`, `on_all_down`, `ramp`, `affinity_prefix`, `geo`, `nets`, `min_ttl`, `max_leave`, `location`, `default`, `exclude` and 4 more
 "#,
     );
 }

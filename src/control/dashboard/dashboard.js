@@ -42,6 +42,7 @@ function healthMark(status, pool, address) {
   return [
     mark(kind, address.health + for_),
     address.restored ? element("span", "faint", " before the restart") : "",
+    address.stale ? mark("care", "stale") : "",
     pool.check ? "" : element("span", "faint", " no check"),
   ];
 }
@@ -60,7 +61,8 @@ function traffic(pool, realserver) {
 function why(realserver, address, isFirst) {
   const operator = isFirst ? [realserver.by, realserver.reason].filter(Boolean).join(": ") : "";
   const probe = address.last_error && address.health === "up" ? "last probe failed: " + address.last_error : address.last_error;
-  return [operator, probe].filter(Boolean).join("; ");
+  const certificate = address.certificate_ending ? "certificate ends " + address.certificate_ends.slice(0, 10) : "";
+  return [operator, probe, certificate].filter(Boolean).join("; ");
 }
 
 function poolCard(status, pool) {
@@ -70,7 +72,7 @@ function poolCard(status, pool) {
     realserver.addresses.map((address, index) => [
       index ? "" : realserver.name,
       address.address + (realserver.port ? " port " + realserver.port : ""),
-      index ? "" : String(realserver.weight),
+      index ? "" : realserver.weight + (realserver.ramp_percent ? " (" + realserver.ramp_percent + "%)" : ""),
       healthMark(status, pool, address),
       index ? "" : adminMark(status, realserver),
       index ? "" : traffic(pool, realserver),

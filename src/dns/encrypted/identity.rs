@@ -11,8 +11,8 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::validity::validity;
 use crate::{
+    certificate::validity,
     config::Encrypted,
     diagnostic::{Diagnostic, Diagnostics, Severity},
     observe::{Observed, Sample},

@@ -14,7 +14,6 @@ mod records;
 #[cfg(test)]
 mod tests;
 mod tls;
-mod validity;
 
 use std::time::Duration;
 

@@ -3,15 +3,18 @@
 //! Every port is 0, or stands on a loopback address that no other test has; ports are learnt from `fingerpost status`. Nothing waits by
 //! sleeping: what takes time is asked for again and again until a deadline.
 
+mod checks;
 mod clients;
 mod control;
 mod demo;
 mod dns;
 mod encrypted;
+mod guards;
 mod health;
 mod l4;
 mod nameserver;
 mod operate;
+mod plan;
 mod process;
 mod protocol;
 mod realserver;

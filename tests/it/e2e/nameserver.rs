@@ -99,7 +99,7 @@ impl Nameserver {
     pub(super) fn wait_for_serial(&self, serial: u32) {
         within(SOON * 2, || {
             let shown = self.dig("example.org SOA +norec +timeout=1");
-            let has = shown.contains(&format!(" {serial} "));
+            let has = shown.contains(&format!("hostmaster.example.org. {serial} "));
             if rcode(&shown) == "NOERROR" && has { Ok(()) } else { Err(shown) }
         });
     }

@@ -95,6 +95,97 @@ fn state_file_that_is_no_state_is_set_aside() {
 }
 
 #[test]
+fn glob_and_whole_pool_are_drained_over_a_reload_and_a_restart() {
+    let realservers = Realserver::three();
+    let site = Site::with(&config(&realservers[..2]));
+    let mut server = site.start();
+    let told = site.tell("drain web/? --reason move");
+    assert!(told.contains("2 are set to drain: web/A, web/B"), "{told}");
+    site.tell("ready */*");
+    assert_eq!(seen(&server, &realservers, 1), ["A"; 3]);
+    let told = site.tell("drain web");
+    assert!(told.contains("web is set to drain"), "{told}");
+    let told = site.tell("ready web/A");
+    assert!(told.contains("nothing was set on web/A"), "{told}");
+    site.write("fingerpost.toml", &format!("{HEAD}{}", config(&realservers)));
+    site.tell("reload");
+    assert_eq!(server.realserver("web", "C")["admin"], "drain", "added after its pool was drained");
+    server.signal("KILL");
+    server.wait(Duration::from_secs(5));
+    drop(server);
+    let server = site.start();
+    assert_eq!(server.realserver("web", "C")["admin"], "drain");
+    site.tell("drain web/A");
+    let told = site.tell("ready web");
+    assert!(told.contains("web is set to ready; still set: web/A (drain)"), "{told}");
+    assert_eq!(seen(&server, &realservers, 1), ["B"; 3]);
+}
+
+#[test]
+fn force_masks_what_probes_say_and_they_go_on() {
+    let mut realservers = Realserver::three();
+    realservers[2].kill();
+    let checked = config(&realservers).replace("[pools.web]", "[checks.c]\ntype = \"tcp\"\n[pools.web]\ncheck = \"c\"");
+    let site = Site::with(&checked);
+    let server = site.start();
+    server.wait_for_health("web", &["A", "B"], "up");
+    server.wait_for_health("web", &["C"], "down");
+    assert_eq!(server.metric("fingerpost_health_changes_total{to=\"down\"}"), Some(1.0));
+    site.tell("force down web/A --reason test --until 1h");
+    site.tell("force up web/C");
+    let of = |name: &str| {
+        let one = server.realserver("web", name);
+        let address = &one["addresses"][0];
+        [&address["health"], &address["probed"], &one["eligible"]].map(|value| value.to_string().replace('"', ""))
+    };
+    assert_eq!(of("A"), ["down", "up", "false"]);
+    assert_eq!(of("C"), ["up", "down", "true"]);
+    assert_eq!(server.metric("fingerpost_realservers_overridden"), Some(2.0));
+    let explained = site.tell("explain www.example.org");
+    assert!(explained.contains("forced down: test ("), "{explained}");
+    let status = site.tell("status");
+    assert!(status.contains("down (forced; probes say up)") && status.contains("OVERRIDE"), "{status}");
+    site.tell("force auto web/*");
+    assert_eq!(of("A"), ["up", "null", "true"]);
+}
+
+#[test]
+fn status_shows_overrides_of_who_is_gone() {
+    let realservers = Realserver::three();
+    let site = Site::with(&config(&realservers));
+    let _server = site.start();
+    site.tell("drain web/C --reason disk");
+    site.write("fingerpost.toml", &format!("{HEAD}{}", config(&realservers[..2])));
+    site.tell("reload");
+    let status = site.tell("status");
+    assert!(status.contains("disk; nobody has this name"), "{status}");
+    let overrides = &site.json("status")["overrides"];
+    assert_eq!((&overrides[0]["target"], &overrides[0]["is_gone"]), (&"web/C".into(), &true.into()), "{overrides}");
+    site.tell("ready web/C");
+    assert_eq!(site.json("status")["overrides"], serde_json::json!([]));
+}
+
+#[test]
+fn state_file_with_one_broken_entry_keeps_the_others_and_says_so() {
+    let realservers = Realserver::three();
+    let site = Site::with(&config(&realservers));
+    let mut server = site.start();
+    site.tell("drain web/A");
+    site.tell("maint web/B");
+    server.signal("KILL");
+    server.wait(Duration::from_secs(5));
+    drop(server);
+    site.edit("state/state.json", "\"maint\"", "\"asleep\"");
+    let broken = site.read("state/state.json");
+    let server = site.start();
+    assert_eq!(server.realserver("web", "A")["admin"], "drain");
+    assert_eq!(server.realserver("web", "B")["admin"], "ready");
+    assert_eq!(site.read("state/state.json.broken"), broken);
+    let status = site.tell("status");
+    assert!(status.contains("STATE the state file could not be understood") && status.contains("asleep"), "{status}");
+}
+
+#[test]
 fn command_that_makes_no_sense_is_refused_with_a_reason() {
     let realservers = Realserver::three();
     let site = Site::with(&config(&realservers));
@@ -107,7 +198,10 @@ fn command_that_makes_no_sense_is_refused_with_a_reason() {
     assert!(error.contains("no server answers"), "{error}");
     let _server = site.start();
     for (arguments, expected) in [
-        ("drain web", "POOL/REALSERVER"),
+        ("drain web/", "POOL/REALSERVER"),
+        ("drain wob", "wob"),
+        ("drain web/X*", "X*"),
+        ("force up web/X", "X"),
         ("drain web/X", "X"),
         ("drain wob/A", "wob"),
         ("drain web/A --until yesterday", "yesterday"),
@@ -183,6 +277,48 @@ fn explain_says_of_every_realserver_why_it_is_in_or_out() {
     assert!(!eligible && reason.contains("drain") && reason.contains("disk"), "{reason}");
     let (eligible, reason) = of("C");
     assert!(!eligible && reason.contains("down") && reason.contains("refused"), "{reason}");
+}
+
+#[test]
+fn explanation_offline_needs_no_server_and_takes_whom_one_likes_for_down() {
+    let realservers = Realserver::three();
+    let site = Site::with(&config(&realservers));
+    let answer = |arguments: &str| {
+        let explained = site.json(&format!("explain www.example.org --offline {arguments}"));
+        (names_at(&realservers, explained["answer"][0].as_str().unwrap_or("")), explained["degraded"] == true)
+    };
+    assert_eq!(answer(""), ("A".to_owned(), false));
+    assert_eq!(answer("--down web/A"), ("B".to_owned(), false));
+    assert_eq!(answer("--down web/A --down web/B"), ("C".to_owned(), false));
+    assert_eq!(answer("--down web/?"), ("A".to_owned(), true));
+    assert_eq!(answer("--down web"), ("A".to_owned(), true));
+    let output = site.command("explain www.example.org --offline --down web/X");
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    assert!(stderr(&output).contains("no realserver `X`"), "{}", stderr(&output));
+    site.edit("fingerpost.toml", "[pools.web]", "[pools.wob]");
+    let output = site.command("explain www.example.org --offline");
+    assert_eq!((output.status.code(), stderr(&output).contains("unknown pool `web`")), (Some(1), true));
+}
+
+#[test]
+fn explanation_tells_match_pools_key_ttl_and_scope_with_where_they_come_from() {
+    let realservers = Realserver::three();
+    let hashed = config(&realservers).replace("[pools.web]", "[pools.web]\npolicy = \"source-hash\"");
+    let site = Site::with(&hashed);
+    let explained = site.json("explain x.cdn.example.org --offline --ecs 192.0.2.128/25");
+    assert_eq!(explained["match"], "wildcard *.cdn.example.org.");
+    assert_eq!(explained["record"], "30 POOL web");
+    assert_eq!(explained["pools"][0]["policy"], "source-hash");
+    let key = serde_json::json!({ "address": "192.0.2.0", "prefix": 24, "pool": "web", "source": "ecs" });
+    assert_eq!(explained["key"], key);
+    assert_eq!(explained["ttl_from"], serde_json::json!(["30 s: the POOL record at x.cdn.example.org."]));
+    assert_eq!(explained["scope_from"], serde_json::json!(["/24: the affinity key in pool `web`"]));
+    let explained = site.json("explain www.example.org --offline --ecs 192.0.0.0/16");
+    assert_eq!(explained["scope_from"][1], "/16: no more is known of the client");
+    for (via, source) in [("dns", "resolver"), ("redirect", "socket"), ("l4", "socket")] {
+        let explained = site.json(&format!("explain www.example.org --offline --via {via} --client 192.0.2.77"));
+        assert_eq!((&explained["key"]["address"], &explained["key"]["source"]), (&"192.0.2.0".into(), &source.into()));
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! From when until when a certificate is valid (RFC 5280 §4.1.2.5): the one thing that an operator wants to be told about it, and that the
-//! TLS library does not say of the server's own.
+//! TLS library does not say.
 
 use jiff::{Timestamp, civil::DateTime, tz::Offset};
 
@@ -11,7 +11,7 @@ const SEQUENCE: u8 = 0x30;
 const EXPLICIT_0: u8 = 0xa0;
 
 /// First and last moment of validity of the X.509 certificate `der`; `None` if it is not one.
-pub(super) fn validity(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
+pub fn validity(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
     let (certificate, _) = take(der, SEQUENCE)?;
     let (mut fields, _) = take(certificate, SEQUENCE)?;
     // The version may be left out; serial number, signature algorithm and issuer may not.
