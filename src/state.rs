@@ -189,6 +189,8 @@ pub struct State {
     pools: Vec<Arc<Pool>>,
     /// Which of these have to be built anew before the next snapshot.
     stale: BTreeSet<usize>,
+    /// Whether some pool wants to know how long health is sure to stay.
+    follows_certainty: bool,
     freeze: Freeze,
     /// Of the pools with `max_leave` that somebody has left lately.
     leaving: BTreeMap<Box<str>, Leaving>,
@@ -216,6 +218,7 @@ impl State {
             pools_by_name: HashMap::new(),
             pools: Vec::new(),
             stale: BTreeSet::new(),
+            follows_certainty: false,
             freeze: Freeze::default(),
             leaving: BTreeMap::new(),
             zone_set: Arc::default(),
@@ -430,6 +433,7 @@ impl State {
         // All pools are built below.
         self.stale.clear();
         self.pools_by_name = pools_by_name(&config);
+        self.follows_certainty = config.pools.iter().any(|pool| pool.min_ttl.is_some());
         self.config = config;
         self.geo = geo;
         self.index_targets();
@@ -516,16 +520,11 @@ impl State {
                 realservers.iter().map(stand).collect()
             }
         };
-        let sure_for = if self.follows_certainty() { self.sure_for(parts) } else { Ttl::MAX };
+        let sure_for = if self.follows_certainty { self.sure_for(parts) } else { Ttl::MAX };
         match old {
             Some(old) if build::is_same(&old, &realservers, sure_for) => Some(old),
             old => Some(Arc::new(build::pool(pool, parts, realservers, sure_for, old.as_deref()))),
         }
-    }
-
-    /// Whether some pool wants to know how long health is sure to stay.
-    fn follows_certainty(&self) -> bool {
-        self.config.pools.iter().any(|pool| pool.min_ttl.is_some())
     }
 
     /// The least time until probes could change the health of somebody in the pool: the results that are still needed, one an interval.

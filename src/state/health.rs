@@ -60,7 +60,7 @@ impl State {
         let (to, error) = (after.health, after.last_error.clone());
         let is_as_sure = after.n_left(&target.check) == n_left;
         self.checked.insert(target.clone(), after);
-        if from != to || (!is_as_sure && self.follows_certainty()) {
+        if from != to || (!is_as_sure && self.follows_certainty) {
             self.stale.extend(self.behind(&target).into_iter().map(|(index, _)| index));
         }
         if from == to {
