@@ -6,7 +6,7 @@
 //! meant stand in [`explained`], each with the RFC that we follow, and a run prints how often each was needed.
 //!
 //! A run also prints how many queries were about what ([`aspects`]) and fails when something was never asked; and it spoils good replies in
-//! every way that matters ([`sabotage`]) and fails when one passes, or more than a few with the fresh seed.
+//! every way that matters ([`sabotage`]) and fails when one passes.
 //!
 //! Needs Debian's `knot`, `nsd` and `bind9`. Not compared: order within sections, additional records that may be missing, how much is sent
 //! with TC and for ANY, EDNS options other than NSID and client subnet.
@@ -58,33 +58,19 @@ const N_QUERIES: usize = 10_500;
 const N_JUDGED_MIN: usize = 10_000;
 /// Parents; about half of them have a child zone.
 const N_PARENTS: usize = 80;
-/// Differences that a run with a fresh seed may have: in some nine seeds there is one more combination in which the references disagree among
-/// themselves and that nobody has judged yet. It is told, and is no reason to hold up a change that has nothing to do with it.
-const DIFFERENT_MAX: usize = 2;
-/// Of the mistakes made on purpose in a run with a fresh seed no more than one in so many may go unnoticed.
-const UNNOTICED_ONE_IN: usize = 200;
 /// The seed of the run that is always the same.
 const FIXED_SEED: u64 = 4711;
 
 #[test]
 fn packets_of_a_fixed_seed_get_what_the_references_give() {
-    let report = run_seed(FIXED_SEED);
-    assert!(report.different.is_empty(), "{}", report.differences());
-    assert!(report.unnoticed.is_empty(), "{:#?}", report.unnoticed.keys());
+    run_seed(FIXED_SEED);
 }
 
 /// The seed is new in every run, or what `FINGERPOST_SEED` says.
 #[test]
 fn packets_of_a_fresh_seed_get_what_the_references_give() {
     let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| u64::from(now.subsec_nanos()));
-    let report =
-        run_seed(std::env::var("FINGERPOST_SEED").map_or_else(|_| clock(), |text| text.parse().expect("a number")));
-    let n_different: usize = report.different.values().map(Vec::len).sum();
-    println!("{}", report.differences());
-    assert!(n_different <= DIFFERENT_MAX, "{n_different} differences, told above");
-    // Where several explanations meet by chance, a mistake can hide behind them; the run prints which.
-    let n_unnoticed: usize = report.unnoticed.values().map(|(n_unnoticed, _)| n_unnoticed).sum();
-    assert!(n_unnoticed * UNNOTICED_ONE_IN <= report.n_spoilt, "{:#?}", report.unnoticed.keys());
+    run_seed(std::env::var("FINGERPOST_SEED").map_or_else(|_| clock(), |text| text.parse().expect("a number")));
 }
 
 #[test]
@@ -97,11 +83,10 @@ fn malformed_packets_get_what_the_references_give() {
     queries.extend(malformed::all(&Draft { flags: 0, question, edns: None }));
     queries::number(&mut queries);
     let report = trial::hold(&universe, &queries, "the table of malformed packets");
-    assert!(report.different.is_empty(), "{}", report.differences());
-    assert!(report.unnoticed.is_empty(), "{:#?}", report.unnoticed.keys());
+    check(&report);
 }
 
-fn run_seed(seed: u64) -> Report {
+fn run_seed(seed: u64) {
     // Seen when the test fails, and with --nocapture.
     let replay =
         format!("FINGERPOST_SEED={seed} cargo test --test differential fresh -- --nocapture    # asks the same again");
@@ -110,7 +95,12 @@ fn run_seed(seed: u64) -> Report {
     let universe = Universe::generate(&mut rng, N_PARENTS);
     let queries = Query::generate(&mut rng, &universe, N_QUERIES);
     let report = trial::hold(&universe, &queries, &format!("seed {seed}"));
+    check(&report);
     assert!(report.unmet().is_empty(), "never asked about: {:?}\n{replay}", report.unmet());
     assert!(report.n_judged >= N_JUDGED_MIN, "only {} packets were judged\n{replay}", report.n_judged);
-    report
+}
+
+fn check(report: &Report) {
+    assert!(report.different.is_empty(), "{}", report.differences());
+    assert!(report.unnoticed.is_empty(), "{:#?}", report.unnoticed.keys());
 }

@@ -83,8 +83,13 @@ fn spoil(case: &Case<'_>) -> Vec<(String, Reply)> {
     }
     let glue = glue(ours);
     let sections = [(ANSWER, "answer"), (AUTHORITY, "authority"), (ADDITIONAL, "glue")];
+    let theirs = || case.replies[1..].iter().filter_map(|reply| reply.message());
     for (section, title) in sections {
-        let due = ours.sections[section].keys().filter(|key| section != ADDITIONAL || glue.contains_key(*key));
+        // What none of the others has given, nobody can tell to be wrong.
+        let due = ours.sections[section]
+            .keys()
+            .filter(|key| section != ADDITIONAL || glue.contains_key(*key))
+            .filter(|key| theirs().any(|message| message.sections[section].contains_key(*key)));
         for key in due {
             // Behind an alias a referral only spares the resolver a question.
             if section != AUTHORITY || ours.sections[ANSWER].is_empty() || key.1 != NS {
