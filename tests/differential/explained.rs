@@ -460,7 +460,12 @@ pub const EXPLAINED: &[Explained] = &[
                     theirs.flags |= TC;
                     theirs.answer.clone_from(&ours.answer);
                 }
-                _ => theirs.authority = soa,
+                // What another has there, or else ours would agree with itself.
+                _ => {
+                    let given = |kind| Some(only(SOA, &case.reply(kind).message()?.sections[AUTHORITY]));
+                    let of_others = [Nsd, Bind].into_iter().filter_map(given).find(|given| !given.is_empty());
+                    theirs.authority = of_others.unwrap_or(soa);
+                }
             }
         },
     },
